@@ -1,0 +1,171 @@
+"""Reads a picture file of any kind into one float32 array, and says what it had to do on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from poolkit.show.words import Words
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+LONGEST_SIDE = 800
+"""A larger picture is scaled down to this: the report would otherwise weigh hundreds of megabytes."""
+
+_DEFAULT_CREDIT = Words("china.jpg by danielbuechele, CC BY 2.0", "china.jpg，作者 danielbuechele，CC BY 2.0")
+
+
+class PictureError(ValueError):
+    """The picture cannot be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready to pool: `x` is float32 [1, 3, height, width] in 0..1, C-contiguous."""
+
+    name: str
+    x: NDArray[np.float32]
+    original: str
+    notes: tuple[Words, ...] = ()
+    credit: Words | None = None
+
+    @property
+    def height(self) -> int:
+        return int(self.x.shape[2])
+
+    @property
+    def width(self) -> int:
+        return int(self.x.shape[3])
+
+    @property
+    def levels(self) -> NDArray[np.uint8]:
+        """The picture as uint8 [height, width, 3]."""
+        return np.round(self.x[0].transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+def default_picture() -> Path:
+    """The photograph inside scikit-learn, found without importing scikit-learn."""
+    spec = importlib.util.find_spec("sklearn")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder, "datasets", "images", "china.jpg")
+        if path.is_file():
+            return path
+    raise PictureError(
+        "no picture given, and scikit-learn, which carries the default photograph, is not installed\n"
+        "  do    poolkit show PICTURE, or pip install 'poolkit[show]'"
+    )
+
+
+def load(path: Path, *, longest_side: int = LONGEST_SIDE) -> Picture:
+    """Read `path` with Pillow: first frame, turned upright, on white, RGB, at most `longest_side` on a side.
+
+    Raises `PictureError` for anything that is not a readable picture; never returns half a picture.
+    """
+    from PIL import Image
+
+    _check_file(path)
+    notes: list[Words] = []
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on; such a picture is scaled down here and the page says so.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                kind = f"{image.format} {image.mode}, {image.width} × {image.height}"
+                x = _to_array(image, longest_side, notes)
+    except Image.UnidentifiedImageError:
+        raise PictureError(f"{path}: not a picture that Pillow knows\n  do    give a PNG, JPEG, WebP, TIFF …") from None
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path}: too large to open safely ({error})\n  do    scale it down first") from None
+    except MemoryError:
+        raise PictureError(f"{path}: does not fit in memory\n  do    scale it down first") from None
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
+        # Pillow's decoders raise all of these for broken files.
+        raise PictureError(f"{path}: cannot be decoded ({error})\n  do    is the file complete?") from None
+    return Picture(path.name, x, kind, tuple(notes), _DEFAULT_CREDIT if _is_default(path) else None)
+
+
+def _is_default(path: Path) -> bool:
+    try:
+        return path.samefile(default_picture())
+    except (PictureError, OSError):
+        return False
+
+
+def _check_file(path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{path}: cannot be opened ({error})") from None
+    if stat.S_ISDIR(mode):
+        raise PictureError(f"{path}: is a directory\n  do    name one picture inside it")
+    if not stat.S_ISREG(mode):
+        raise PictureError(f"{path}: is not a regular file")
+    if not os.access(path, os.R_OK):
+        raise PictureError(f"{path}: no permission to read it")
+
+
+def _to_array(image: Image.Image, longest_side: int, notes: list[Words]) -> NDArray[np.float32]:
+    from PIL import Image, ImageOps
+
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        image.seek(0)
+        notes.append(Words(f"Only the first of {frames} frames is used.", f"共 {frames} 帧，只用第一帧。"))
+    width, height = image.size
+    if image.format == "JPEG" and max(width, height) > longest_side:
+        # Lets the decoder skip what would be thrown away: a 100-megapixel JPEG opens in a fraction of the time.
+        image.draft(None, (longest_side, longest_side))
+    image.load()
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+        width, height = (width, height) if (image.width > image.height) == (width > height) else (height, width)
+        notes.append(Words("Turned upright as its EXIF tag says.", "已按 EXIF 方向标记转正。"))
+    rgb = _to_rgb(image, notes)
+    if max(width, height) > longest_side:
+        rgb.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+        small = f"{rgb.width} × {rgb.height}"
+        notes.append(
+            Words(f"Scaled down from {width} × {height} to {small}.", f"已由 {width} × {height} 缩小为 {small}。")
+        )
+    x = np.asarray(rgb, dtype=np.float32).transpose(2, 0, 1)[None] / np.float32(255)
+    return np.ascontiguousarray(x)
+
+
+def _to_rgb(image: Image.Image, notes: list[Words]) -> Image.Image:
+    from PIL import Image
+
+    mode = image.mode
+    if mode == "F" or mode.startswith("I"):
+        notes.append(Words(f"Scaled from mode {mode} to 8 bits.", f"已由 {mode} 模式换算为 8 位。"))
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        if layer.getextrema()[3] != (255, 255):
+            notes.append(Words("Transparent parts are laid on white.", "透明部分已铺在白底上。"))
+        paper = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(paper, layer).convert("RGB")
+    if mode not in {"RGB", "RGBX"}:
+        names = {"L": ("grey", "灰度"), "1": ("black and white", "黑白"), "P": ("palette", "调色板")}
+        en, zh = names.get(mode, (mode, mode))
+        notes.append(Words(f"Converted from {en} to RGB.", f"已由{zh}转换为 RGB。"))
+    return image.convert("RGB")
+
+
+def _to_8_bits(deep: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """16-bit levels by their range; wider integers and floats by their own extremes (non-finite values: black)."""
+    values = np.nan_to_num(deep.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if deep.dtype.kind in "iu" and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0 if high > 255 else 255.0
+    return np.round((values - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
