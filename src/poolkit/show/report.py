@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from poolkit.show.about import machine
 from poolkit.show.colour import HEAT_STOPS, data_uri, encode_heat, encode_rgb, encode_thumb, to_levels
 from poolkit.show.mathml import UnknownLatex, to_mathml
+from poolkit.show.text import bytes_text, ms_text, psnr_text, ratio_text, shape_text, share_text
 from poolkit.show.words import Words
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _page(study: Study, lang: str | None) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "before": data_uri(encode_rgb(picture.levels)),
-        "x_shape": shape_text(picture.x.shape),
+        "x_shape": shape_text(picture.x.shape[1:]),
         "x_bytes": bytes_text(picture.x.nbytes),
         "thumb_size": thumb,
         "heat_stops": ", ".join(HEAT_STOPS),
@@ -120,7 +120,7 @@ def _cell(study: Study, cell: Cell, thumb: tuple[int, int]) -> dict[str, Any]:
         "after": data_uri(encode_rgb(levels)),
         "heat": data_uri(encode_heat(shrink(cell.loss.heat, HEAT_WIDTH), study.heat_top)),
         "thumb": data_uri(encode_thumb(levels, thumb)),
-        "thumb_alt": Words(f"{name.en}, {lens.en}", f"{name.zh},{lens.zh}"),
+        "thumb_alt": Words(f"{name.en}, {lens.en}", f"{name.zh} · {lens.zh}"),
         "after_alt": Words(
             f"The picture after {name.en} pooling, {lens.en} windows",
             f"经过{name.zh}池化（{lens.zh}窗口）之后的图片",
@@ -129,7 +129,7 @@ def _cell(study: Study, cell: Cell, thumb: tuple[int, int]) -> dict[str, Any]:
             f"Heat map of what {name.en} pooling lost, RMS error {rms} of 255",
             f"{name.zh}池化丢失信息的热图，RMS 误差 {rms}（满量程 255）",
         ),
-        "y_shape": shape_text(cell.y_shape),
+        "y_shape": shape_text(cell.y_shape[1:]),
         "y_bytes": bytes_text(cell.y_bytes),
         "rms": rms,
         "psnr": psnr_text(cell.loss.psnr),
@@ -182,7 +182,7 @@ def _speed_range(study: Study) -> dict[str, str] | None:
 
 def _example(study: Study) -> str:
     cell = study.cells[0]
-    return f"import poolkit as pk\n\ny = pk.pool(x, {cell.lens.code}, {cell.operator.code})"
+    return f"import poolkit as pk\ny = pk.pool(x, {cell.lens.code}, {cell.operator.code})"
 
 
 def _reading(study: Study) -> list[tuple[Words, Words]]:
@@ -237,34 +237,3 @@ def shrink(heat: Any, width: int) -> Any:
 
     height = max(1, round(heat.shape[0] * width / heat.shape[1]))
     return np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BOX))
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """The shape without its batch of one."""
-    return " × ".join(str(side) for side in shape[1:])
-
-
-def bytes_text(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if unit != "B" else f"{count} B"
-        size /= 1000
-    return f"{size:.3g} GB"
-
-
-def ms_text(ms: float) -> str:
-    return f"{ms:.3f}" if ms < 1 else f"{ms:.2f}" if ms < 10 else f"{ms:.1f}" if ms < 100 else f"{ms:.0f}"
-
-
-def ratio_text(ratio: float) -> str:
-    return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
-
-
-def psnr_text(psnr: float) -> str:
-    return "∞" if math.isinf(psnr) else f"{psnr:.1f}"
-
-
-def share_text(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %" if percent >= 0.01 else "< 0.01 %"

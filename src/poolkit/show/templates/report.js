@@ -25,7 +25,7 @@
     if (target.name === "lang") { speak(target.value); memory.set("lang", target.value); }
     if (target.name === "theme") memory.set("theme", target.value);
   });
-  choose("lang", query.get("lang") || memory.get("lang") || preset.language || (navigator.language.startsWith("zh") ? "zh" : "en"));
+  choose("lang", query.get("lang") || preset.language || memory.get("lang") || (navigator.language.startsWith("zh") ? "zh" : "en"));
   choose("theme", query.get("theme") || memory.get("theme") || "auto");
 
   // #max/tiles: a reducer, and the window to see it through.
