@@ -283,9 +283,7 @@ class Fractional:
         order = (1, 0) if len(sizes) == 2 else range(len(sizes))
         return Plan(
             tuple(
-                AxisPlan(
-                    "starts", axis.size, axis.out, axis.kernel, starts=fractional_starts(axis, columns[:, column])
-                )
+                AxisPlan("starts", axis.size, axis.out, axis.kernel, starts=fractional_starts(axis, columns[:, column]))
                 for axis, column in zip(base.axes, order, strict=True)
             )
         )
