@@ -38,7 +38,9 @@ LAWS = (
         TEXT,
     ),
     Law(re.compile(r"<omp\.h>|#pragma omp|-fopenmp"), "threads come from the caller; no OpenMP", (*CODE, ".txt")),
-    Law(re.compile(r"^\s*(import|from) (torchvision|timm)\b"), "torchvision and timm break beside a CPU build of torch"),
+    Law(
+        re.compile(r"^\s*(import|from) (torchvision|timm)\b"), "torchvision and timm break beside a CPU build of torch"
+    ),
 )
 # The laws quote what they forbid.
 EXEMPT = {Path("tools/house_laws.py")}
