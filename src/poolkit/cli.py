@@ -14,7 +14,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
-        sys.stderr.write(f"poolkit: the command line needs {error.name}\n  do    pip install 'poolkit[show]'\n")
+        sys.stderr.write(f"poolkit's command line needs {error.name}\ndo this   pip install 'poolkit[show]'\n")
         sys.exit(2)
     app()
 

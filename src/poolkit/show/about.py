@@ -30,6 +30,7 @@ class Machine:
     absent: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
+        """For `poolkit info --json`."""
         return asdict(self) | {"present": dict(self.present)}
 
 

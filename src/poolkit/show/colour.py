@@ -56,6 +56,7 @@ def encode_thumb(levels: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
 
 
 def data_uri(png: bytes) -> str:
+    """The PNG as an address that a page carries in itself."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

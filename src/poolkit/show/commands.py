@@ -35,7 +35,7 @@ class Lang(StrEnum):
 
 def refuse(message: str) -> NoReturn:
     """Say on stderr what is wrong and leave with status 2."""
-    typer.echo(f"poolkit: {message}", err=True)
+    typer.echo(f"poolkit cannot do this\n{message}", err=True)
     raise typer.Exit(2)
 
 
@@ -55,7 +55,7 @@ def show(
     """Pool a picture with every reducer through every window, and write a report of what came out."""
     missing = [package for module, package in _SHOW_NEEDS.items() if find_spec(module) is None]
     if missing:
-        refuse(f"show needs {' and '.join(missing)}\n  do    pip install 'poolkit[show]'")
+        refuse(f"you gave  show, without {' and '.join(missing)} installed\ndo this   pip install 'poolkit[show]'")
     from poolkit.errors import PoolError
     from poolkit.show.files import check_folder, write_whole
     from poolkit.show.picture import PictureError, default_picture, load
@@ -71,9 +71,9 @@ def show(
         lenses(kernel, picture.height, picture.width)
         check_folder(out)
     except PoolError as error:
-        refuse(f"--kernel {kernel} does not work here\n{error}")
+        refuse(str(error))
     except OSError as error:
-        refuse(f"--out {out}: cannot write there ({error.strerror or error})\n  do    --out with another folder")
+        refuse(_unwritable(out, error))
 
     sheet_path, page_path = out.resolve() / "contact-sheet.png", out.resolve() / "report.html"
     study, sheet, page = _make(picture, kernel, lang)
@@ -81,9 +81,14 @@ def show(
         write_whole(sheet_path, sheet)
         write_whole(page_path, page)
     except OSError as error:
-        refuse(f"--out {out}: cannot write there ({error.strerror or error})")
+        refuse(_unwritable(out, error))
     print_study(study, lang or Lang.en)
     typer.echo(f"{sheet_path}\n{page_path}")
+
+
+def _unwritable(out: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"you gave  --out {out}\nthe rule  files can be written there, here: {reason}\ndo this   name another folder"
 
 
 def _make(picture: Picture, kernel: int, lang: Lang | None) -> tuple[Study, bytes, bytes]:
@@ -92,7 +97,7 @@ def _make(picture: Picture, kernel: int, lang: Lang | None) -> tuple[Study, byte
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from poolkit.show import report, sheet, study
-    from poolkit.show.peers import PeerMismatch, load_torch
+    from poolkit.show.peers import PeerMismatchError, load_torch
 
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -105,7 +110,7 @@ def _make(picture: Picture, kernel: int, lang: Lang | None) -> tuple[Study, byte
         torch = load_torch()
         try:
             done = study.run(picture, kernel, torch, step)
-        except PeerMismatch as error:
+        except PeerMismatchError as error:
             typer.echo(f"poolkit: {error}", err=True)
             raise typer.Exit(1) from None
         progress.update(task, description="contact sheet")

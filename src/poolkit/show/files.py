@@ -22,7 +22,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             # mkstemp makes files private; a report is for sharing.
             os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -6,7 +6,9 @@ import re
 from html import escape
 
 _WORDS = re.compile(r"\\(text|textrm|mathrm|operatorname)\s*\{([^{}]*)\}")
-_TOKEN = re.compile(r"\\(?:text|textrm|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\s+|.", re.DOTALL)
+_TOKEN = re.compile(
+    r"\\(?:text|textrm|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\s+|.", re.DOTALL
+)
 
 _IDENTIFIERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "varepsilon": "ε", "lambda": "λ",
@@ -25,44 +27,44 @@ _SPACES = {",": "0.17em", ":": "0.22em", ";": "0.28em", "quad": "1em", "qquad": 
 _IGNORED = frozenset({"left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "Big", "displaystyle", "limits"})
 
 
-class UnknownLatex(ValueError):
+class UnknownLatexError(ValueError):
     """The formula uses a command this translator does not know."""
 
 
 def to_mathml(latex: str) -> str:
-    """One display formula. Raises `UnknownLatex` instead of dropping what it does not know.
+    """One display formula. Raises `UnknownLatexError` instead of dropping what it does not know.
 
     >>> to_mathml("x^2")
     '<math display="block"><msup><mi>x</mi><mn>2</mn></msup></math>'
     """
-    tokens = [token for token in _TOKEN.findall(latex.strip()) if not token.isspace()]
-    body = _Reader(tokens, latex).row(until=None)
+    pieces = [piece for piece in _TOKEN.findall(latex.strip()) if not piece.isspace()]
+    body = _Reader(pieces, latex).row(until=None)
     return f'<math display="block">{body}</math>'
 
 
 class _Reader:
-    def __init__(self, tokens: list[str], latex: str) -> None:
-        self.tokens = tokens[::-1]
+    def __init__(self, pieces: list[str], latex: str) -> None:
+        self.pieces = pieces[::-1]
         self.latex = latex
 
     def row(self, until: str | None) -> str:
         parts: list[str] = []
-        while self.tokens:
-            if self.tokens[-1] == until:
-                self.tokens.pop()
+        while self.pieces:
+            if self.pieces[-1] == until:
+                self.pieces.pop()
                 return "".join(parts)
             parts.append(self.scripted())
         if until is not None:
-            raise UnknownLatex(f"no closing {until} in {self.latex}")
+            raise UnknownLatexError(f"no closing {until} in {self.latex}")
         return "".join(parts)
 
     def scripted(self) -> str:
         """An atom with what hangs on it."""
-        name = self.tokens[-1].lstrip("\\")
+        name = self.pieces[-1].lstrip("\\")
         base = self.atom()
         scripts: dict[str, str] = {}
-        while self.tokens and self.tokens[-1] in {"^", "_"}:
-            kind = self.tokens.pop()
+        while self.pieces and self.pieces[-1] in {"^", "_"}:
+            kind = self.pieces.pop()
             scripts[kind] = self.argument()
         if not scripts:
             return base
@@ -74,34 +76,34 @@ class _Reader:
         return f"<{tag}>{base}{next(iter(scripts.values()))}</{tag}>"
 
     def argument(self) -> str:
-        if not self.tokens:
-            raise UnknownLatex(f"an argument is missing in {self.latex}")
+        if not self.pieces:
+            raise UnknownLatexError(f"an argument is missing in {self.latex}")
         return self.atom()
 
     def atom(self) -> str:
-        token = self.tokens.pop()
-        if token == "{":
+        piece = self.pieces.pop()
+        if piece == "{":
             inner = self.row(until="}")
             return f"<mrow>{inner}</mrow>"
-        if words := _WORDS.fullmatch(token):
+        if words := _WORDS.fullmatch(piece):
             return _words(words[1], words[2])
-        if token.startswith("\\"):
-            return self.command(token[1:])
-        if token[0].isdigit():
-            return f"<mn>{token}</mn>"
-        if token.isalpha():
-            return f"<mi>{token}</mi>"
-        if token == "|":
+        if piece.startswith("\\"):
+            return self.command(piece[1:])
+        if piece[0].isdigit():
+            return f"<mn>{piece}</mn>"
+        if piece.isalpha():
+            return f"<mi>{piece}</mi>"
+        if piece == "|":
             return '<mo stretchy="false">|</mo>'
-        return f"<mo>{escape('−' if token == '-' else token)}</mo>"
+        return f"<mo>{escape('−' if piece == '-' else piece)}</mo>"
 
     def command(self, name: str) -> str:
         match name:
             case "frac" | "dfrac" | "tfrac":
                 return f"<mfrac>{self.argument()}{self.argument()}</mfrac>"
             case "sqrt":
-                if self.tokens and self.tokens[-1] == "[":
-                    self.tokens.pop()
+                if self.pieces and self.pieces[-1] == "[":
+                    self.pieces.pop()
                     degree = self.row(until="]")
                     return f"<mroot>{self.argument()}<mrow>{degree}</mrow></mroot>"
                 return f"<msqrt>{self.argument()}</msqrt>"
@@ -116,9 +118,9 @@ class _Reader:
             case _ if name in _SPACES:
                 return f'<mspace width="{_SPACES[name]}"/>'
             case _ if name in _IGNORED:
-                return self.scripted() if self.tokens else ""
+                return self.scripted() if self.pieces else ""
             case _:
-                raise UnknownLatex(f"\\{name} in {self.latex}")
+                raise UnknownLatexError(f"\\{name} in {self.latex}")
 
 
 def _words(command: str, text: str) -> str:

@@ -16,7 +16,7 @@ from poolkit.reducer import Lp, Max, Mean, Sum
 from poolkit.window import Adaptive, Fractional, Global, Sliding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
 
@@ -37,10 +37,11 @@ class Race:
 
     @property
     def ratio(self) -> float | None:
+        """How many times longer torch takes; None where it has no such pooling."""
         return self.torch_ms / self.poolkit_ms if self.torch_ms is not None else None
 
 
-class PeerMismatch(RuntimeError):
+class PeerMismatchError(RuntimeError):
     """poolkit and torch disagree: there is nothing to time."""
 
 
@@ -88,7 +89,7 @@ def torch_call(torch: Any, window: Window, reducer: Reducer) -> tuple[str, Calla
 
 
 @contextmanager
-def one_thread(torch: Any | None) -> Iterator[None]:
+def one_thread(torch: Any | None) -> Generator[None]:
     """Both libraries on one thread, their own setting afterwards."""
     mine, theirs = poolkit.get_num_threads(), torch.get_num_threads() if torch is not None else 0
     poolkit.set_num_threads(1)
@@ -105,7 +106,7 @@ def one_thread(torch: Any | None) -> Iterator[None]:
 def race(torch: Any | None, x: NDArray[np.float32], window: Window, reducer: Reducer) -> Race:
     """Check that both give the same values on `x` [1, channels, height, width], then time them in turns.
 
-    Raises `PeerMismatch` when the values differ by more than float32 rounding.
+    Raises `PeerMismatchError` when the values differ by more than float32 rounding.
     """
     mine = partial(poolkit.pool, x, window, reducer)
     peer = torch_call(torch, window, reducer) if torch is not None else None
@@ -120,7 +121,7 @@ def race(torch: Any | None, x: NDArray[np.float32], window: Window, reducer: Red
     try:
         np.testing.assert_allclose(mine(), theirs().numpy(), rtol=tolerance, atol=tolerance)
     except AssertionError as error:
-        raise PeerMismatch(f"poolkit and torch.{name} differ for {window} {reducer}: {error}") from None
+        raise PeerMismatchError(f"poolkit and torch.{name} differ for {window} {reducer}: {error}") from None
     mine_ms, theirs_ms = _medians(mine, theirs)
     return Race(mine_ms, theirs_ms, name)
 

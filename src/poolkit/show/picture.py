@@ -8,10 +8,11 @@ import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from poolkit.show.colour import to_levels
 from poolkit.show.words import Words
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ _DEFAULT_CREDIT = Words("china.jpg by danielbuechele, CC BY 2.0", "china.jpg，�
 
 
 class PictureError(ValueError):
-    """The picture cannot be read; the message says why and what to do."""
+    """The picture cannot be read; the message says what was given, what is wrong with it, and what to do."""
+
+    def __init__(self, gave: str, rule: str, do: str) -> None:
+        super().__init__(f"you gave  {gave}\nthe rule  {rule}\ndo this   {do}")
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,18 @@ class Picture:
 
     @property
     def height(self) -> int:
+        """Rows of pixels."""
         return int(self.x.shape[2])
 
     @property
     def width(self) -> int:
+        """Pixels of a row."""
         return int(self.x.shape[3])
 
     @property
     def levels(self) -> NDArray[np.uint8]:
         """The picture as uint8 [height, width, 3]."""
-        return np.round(self.x[0].transpose(1, 2, 0) * 255).astype(np.uint8)
+        return to_levels(self.x[0])
 
 
 def default_picture() -> Path:
@@ -60,8 +66,9 @@ def default_picture() -> Path:
         if path.is_file():
             return path
     raise PictureError(
-        "no picture given, and scikit-learn, which carries the default photograph, is not installed\n"
-        "  do    poolkit show PICTURE, or pip install 'poolkit[show]'"
+        "no picture",
+        "the default photograph comes with scikit-learn, which is not installed",
+        "poolkit show PICTURE, or pip install 'poolkit[show]'",
     )
 
 
@@ -82,14 +89,14 @@ def load(path: Path, *, longest_side: int = LONGEST_SIDE) -> Picture:
                 kind = f"{image.format} {image.mode}, {image.width} × {image.height}"
                 x = _to_array(image, longest_side, notes)
     except Image.UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture that Pillow knows\n  do    give a PNG, JPEG, WebP, TIFF …") from None
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{path}: too large to open safely ({error})\n  do    scale it down first") from None
-    except MemoryError:
-        raise PictureError(f"{path}: does not fit in memory\n  do    scale it down first") from None
+        raise PictureError(str(path), "a picture that Pillow can read, here none", "give a PNG, JPEG, WebP …") from None
+    except (Image.DecompressionBombError, MemoryError) as error:
+        rule = f"a picture that fits in memory, here not ({error or 'too large'})"
+        raise PictureError(str(path), rule, "scale it down first") from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
         # Pillow's decoders raise all of these for broken files.
-        raise PictureError(f"{path}: cannot be decoded ({error})\n  do    is the file complete?") from None
+        rule = f"a picture that can be decoded to its end, here: {error}"
+        raise PictureError(str(path), rule, "give a complete file, or save it anew") from None
     return Picture(path.name, x, kind, tuple(notes), _DEFAULT_CREDIT if _is_default(path) else None)
 
 
@@ -101,18 +108,21 @@ def _is_default(path: Path) -> bool:
 
 
 def _check_file(path: Path) -> None:
+    def refuse(what: str, do: str) -> NoReturn:
+        raise PictureError(str(path), f"a picture file that can be opened, here {what}", do)
+
     try:
-        mode = os.stat(path).st_mode
+        mode = path.stat().st_mode
     except FileNotFoundError:
-        raise PictureError(f"{path}: no such file") from None
+        refuse("there is no such file", "look at the path's spelling")
     except (OSError, ValueError) as error:
-        raise PictureError(f"{path}: cannot be opened ({error})") from None
+        refuse(str(error), "look at the path's spelling")
     if stat.S_ISDIR(mode):
-        raise PictureError(f"{path}: is a directory\n  do    name one picture inside it")
+        refuse("a directory", "name one picture inside it")
     if not stat.S_ISREG(mode):
-        raise PictureError(f"{path}: is not a regular file")
+        refuse("not a regular file", "save the picture to a file first")
     if not os.access(path, os.R_OK):
-        raise PictureError(f"{path}: no permission to read it")
+        refuse("no permission to read it", f"chmod +r {path}")
 
 
 def _to_array(image: Image.Image, longest_side: int, notes: list[Words]) -> NDArray[np.float32]:
@@ -151,7 +161,7 @@ def _to_rgb(image: Image.Image, notes: list[Words]) -> Image.Image:
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     if mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         layer = image.convert("RGBA")
-        if layer.getextrema()[3] != (255, 255):
+        if layer.getchannel("A").getextrema() != (255, 255):
             notes.append(Words("Transparent parts are laid on white.", "透明部分已铺在白底上。"))
         paper = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(paper, layer).convert("RGB")

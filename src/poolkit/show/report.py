@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolkit.show.about import machine
 from poolkit.show.colour import HEAT_STOPS, data_uri, encode_heat, encode_rgb, encode_thumb, to_levels
-from poolkit.show.mathml import UnknownLatex, to_mathml
+from poolkit.show.mathml import UnknownLatexError, to_mathml
 from poolkit.show.text import bytes_text, ms_text, psnr_text, ratio_text, shape_text, share_text
 from poolkit.show.words import Words
 
@@ -98,7 +98,7 @@ def _lens(study: Study, lens: Lens) -> dict[str, Any]:
 def _operator(study: Study, operator: Operator, thumb: tuple[int, int]) -> dict[str, Any]:
     try:
         mathml = to_mathml(operator.latex)
-    except UnknownLatex:
+    except UnknownLatexError:
         mathml = None
     return {
         "key": operator.key,

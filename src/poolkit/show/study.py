@@ -10,7 +10,7 @@ import numpy as np
 
 import poolkit
 from poolkit.errors import PoolError
-from poolkit.reducer import Lp, LogSumExp, Max, Mean, Min, PowerMean, RMS, Soft, Sum
+from poolkit.reducer import LogSumExp, Soft
 from poolkit.show.loss import Loss, measure, nearest_window, seen
 from poolkit.show.peers import Race, one_thread, race
 from poolkit.show.words import Words
@@ -53,6 +53,7 @@ class Lens:
 
     @property
     def code(self) -> str:
+        """How a user writes the window."""
         return code_of(self.window)
 
 
@@ -69,6 +70,7 @@ class Operator:
 
     @property
     def code(self) -> str:
+        """How a user writes the reducer."""
         return code_of(self.reducer)
 
 
@@ -88,10 +90,12 @@ class Cell:
 
     @property
     def key(self) -> str:
+        """Unique within a study."""
         return f"{self.operator.key}-{self.lens.key}"
 
     @property
     def rescaled(self) -> bool:
+        """Whether the page draws y / gain and not y itself."""
         return self.gain_varies or abs(self.gain - 1) > 1e-3
 
 
@@ -111,6 +115,7 @@ class Study:
         return {cell.key: cell for cell in self.cells}
 
     def cell(self, operator: Operator, lens: Lens) -> Cell:
+        """The result of one operator through one lens."""
         return self._by_key[f"{operator.key}-{lens.key}"]
 
     @cached_property
@@ -137,11 +142,12 @@ def operators() -> tuple[Operator, ...]:
 def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
     """The windows for one kernel side on one picture. Raises `PoolError` when the kernel does not fit."""
     if kernel < 1:
-        raise PoolError(f"--kernel {kernel}\n  rule  a window's side is at least 1\n  do    --kernel 4")
+        raise PoolError(f"--kernel {kernel}", f"kernel >= 1, here {kernel}", "pass a kernel of at least 1, such as 4")
     if kernel > min(height, width):
         raise PoolError(
-            f"--kernel {kernel}\n  rule  a window fits into the picture, here {width} × {height} pixels\n"
-            f"  do    a kernel of at most {min(height, width)}, or a larger picture"
+            f"--kernel {kernel} for a picture of {width} × {height} pixels",
+            f"the window fits into the picture, here {kernel} <= {min(height, width)}",
+            f"pass a kernel of at most {min(height, width)}, or a larger picture",
         )
     half = max(1, kernel // 2)
     made = [
@@ -211,7 +217,7 @@ def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
 
 
 def _shared_samples(channels: int) -> NDArray[np.float32]:
-    """Uniforms for one picture, the same for each of its colours: they must move together. [1, channels, 2]"""
+    """Uniforms for one picture, the same for each of its colours: they must move together: [1, channels, 2]."""
     drawn = np.random.default_rng(0).random((1, 1, 2), dtype=np.float32)
     return np.repeat(drawn, channels, axis=1)
 

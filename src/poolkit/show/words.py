@@ -12,4 +12,5 @@ class Words(NamedTuple):
     zh: str
 
     def say(self, lang: str) -> str:
+        """The sentence in "zh", else in English."""
         return self.zh if lang == "zh" else self.en
