@@ -44,8 +44,6 @@ from poolkit.functional import (
     min_pool1d,
     min_pool2d,
     min_pool3d,
-    pool,
-    pool_vjp,
     power_mean_pool1d,
     power_mean_pool2d,
     power_mean_pool3d,
@@ -59,6 +57,7 @@ from poolkit.functional import (
     sum_pool2d,
     sum_pool3d,
 )
+from poolkit.pooling import pool, pool_vjp
 from poolkit.reducer import RMS, LogSumExp, Lp, Max, Mean, Min, PowerMean, Reducer, Soft, Sum
 from poolkit.threads import get_num_threads, set_num_threads
 from poolkit.window import Adaptive, Fractional, Global, Sliding

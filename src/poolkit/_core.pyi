@@ -1,17 +1,13 @@
-"""The compiled core over NumPy arrays (any strides, logical order N, C, spatial...).
-
-Functions that return ``str | None`` give None on success, else what is wrong with the arguments. bfloat16 arrays are
-passed as uint16 views with the dtype code of bfloat16.
-"""
-
+# Functions that return `str | None` give None on success, else what is wrong with the arguments. Arrays have any
+# strides and the logical order N, C, spatial...; bfloat16 is passed as a uint16 view with the code of bfloat16.
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-_Array = npt.NDArray[Any]
-_Int64 = npt.NDArray[np.int64]
+_Array: TypeAlias = npt.NDArray[Any]
+_Int64: TypeAlias = npt.NDArray[np.int64]
 
 def forward(
     reducer: int,

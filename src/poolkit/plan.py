@@ -7,15 +7,17 @@ only if its geometry is legal, so nothing behind it has to check again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from poolkit.errors import INT64_MAX, PoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Int64Array = npt.NDArray[np.int64]
 Kind = Literal["sliding", "adaptive", "starts"]

@@ -49,7 +49,7 @@ class Reducer:
         """p, eps, beta, divisor (0: none), include_pad, mean: what the compiled core takes."""
         return (2.0, 0.0, 1.0, 0.0, 1.0, 1.0)
 
-    def on(self, window: object) -> Reducer:
+    def on(self, window: object) -> Reducer:  # noqa: ARG002  most reducers work the same on every window
         """The reducer as it works on `window`; every front end asks before it pools."""
         return self
 
