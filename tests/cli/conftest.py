@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ import poolkit
 @pytest.fixture(scope="session")
 def poolkit_process():
     """Runs the real command in a process of its own and gives the finished process."""
-    source = os.path.dirname(os.path.dirname(poolkit.__file__))
+    source = str(Path(poolkit.__file__).parents[1])
 
     def run(*arguments, cwd=None, code="from poolkit.cli import main; main()", **environment):
         paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         env = os.environ | {"PYTHONPATH": paths, "COLUMNS": "120", "NO_COLOR": "1"} | environment
         command = [sys.executable, "-c", code, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, cwd=cwd, env=env)
+        return subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", timeout=120, cwd=cwd, env=env, check=False
+        )
 
     return run
 

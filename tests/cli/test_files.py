@@ -35,5 +35,5 @@ def test_folders_are_made_and_files_refused(tmp_path):
     check_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="exists|directory"):
+    with pytest.raises(OSError, match=r"exists|directory"):
         check_folder(tmp_path / "file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, Any
 
 from poolkit.show.about import machine
@@ -50,7 +51,7 @@ def _page(study: Study, lang: str | None) -> dict[str, Any]:
         "heat_top": round(study.heat_top * 255),
         "lenses": [_lens(study, lens) for lens in study.lenses],
         "operators": [_operator(study, operator, thumb) for operator in study.operators],
-        "fastest": _speed_range(study),
+        "headline": _headline(study),
         "example": _example(study),
         "reading": _reading(study),
         "words": _LABELS
@@ -168,13 +169,15 @@ def _notes(cell: Cell) -> list[Words]:
     return notes
 
 
-def _speed_range(study: Study) -> dict[str, str] | None:
-    ratios = sorted(ratio for cell in study.cells if (ratio := cell.race.ratio) is not None)
-    if not ratios or ratios[0] < 1:
+def _headline(study: Study) -> dict[str, str] | None:
+    """How poolkit compares with torch, for the top of the page; None where that would be no headline."""
+    ratios = [ratio for cell in study.cells if (ratio := cell.race.ratio) is not None]
+    if not ratios or statistics.median(ratios) < 1:
         return None
     return {
-        "low": ratio_text(ratios[0]),
-        "high": ratio_text(ratios[-1]),
+        "median": ratio_text(statistics.median(ratios)),
+        "low": ratio_text(min(ratios)),
+        "high": ratio_text(max(ratios)),
         "count": str(len(ratios)),
         "total": str(len(study.cells)),
     }
