@@ -30,3 +30,9 @@ def test_words_keep_their_spaces_and_are_escaped():
 def test_what_it_does_not_know_is_refused(latex):
     with pytest.raises(UnknownLatexError):
         to_mathml(latex)
+
+
+def test_brackets_grow_with_what_they_hold():
+    tree = ET.fromstring(to_mathml(r"\left( \sum_i x_i^p \right)^{1/p}"))
+    assert tree[0].tag == "msup"
+    assert [child.get("stretchy") for child in tree[0][0] if child.text in {"(", ")"}] == ["true", "true"]

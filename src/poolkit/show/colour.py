@@ -10,6 +10,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
+
+    from poolkit.show.picture import Box
 
 HEAT_STOPS = ("#000004", "#1f0c48", "#550f6d", "#88226a", "#ba3655", "#e35933", "#f98c0a", "#f9c932", "#fcffa4")
 """Inferno at even steps: lightness grows evenly, so it also reads without colour."""
@@ -45,14 +48,21 @@ def encode_heat(loss: NDArray[np.float32], top: float, *, levels: int = 64) -> b
     return _save(image)
 
 
-def encode_thumb(levels: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
-    """Small palette PNG of a pooled picture stretched over `size` (width, height): pixels stay visible squares."""
+def part(levels: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> Image.Image:
+    """One part of a picture [height, width, 3] over `size` (width, height); its pixels become hard-edged rectangles."""
     from PIL import Image
 
     image = Image.fromarray(levels)
-    shrink = image.width > size[0] or image.height > size[1]
-    image = image.resize(size, Image.Resampling.BOX if shrink else Image.Resampling.NEAREST)
-    return _save(image.quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+    left, top, right, bottom = (share * side for share, side in zip(box, image.size * 2, strict=True))
+    return image.resize(size, Image.Resampling.NEAREST, box=(left, top, right, bottom))
+
+
+def encode_thumb(levels: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> bytes:
+    """Small palette PNG of `part`."""
+    from PIL import Image
+
+    thumb = part(levels, box, size).quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return _save(thumb)
 
 
 def data_uri(png: bytes) -> str:
@@ -60,10 +70,7 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _save(image: object) -> bytes:
-    from PIL import Image
-
-    assert isinstance(image, Image.Image)
+def _save(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -24,7 +24,8 @@ _OPERATORS = {
 _FUNCTIONS = frozenset({"max", "min", "log", "ln", "exp", "sup", "inf", "lim", "arg", "argmax", "argmin", "median"})
 _LIMITS = frozenset({"sum", "prod", "max", "min", "sup", "inf", "lim", "argmax", "argmin"})
 _SPACES = {",": "0.17em", ":": "0.22em", ";": "0.28em", "quad": "1em", "qquad": "2em", " ": "0.25em", "!": "0"}
-_IGNORED = frozenset({"left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "Big", "displaystyle", "limits"})
+_FENCES = {"left": "right", "bigl": "bigr", "Bigl": "Bigr", "biggl": "biggr", "Biggl": "Biggr"}
+_IGNORED = frozenset({"displaystyle", "limits"})
 
 
 class UnknownLatexError(ValueError):
@@ -97,6 +98,14 @@ class _Reader:
             return '<mo stretchy="false">|</mo>'
         return f"<mo>{escape('−' if piece == '-' else piece)}</mo>"
 
+    def fence(self) -> str:
+        """A bracket as tall as what it holds; a full stop stands for none."""
+        if not self.pieces:
+            raise UnknownLatexError(f"a bracket is missing in {self.latex}")
+        piece = self.pieces.pop()
+        sign = _OPERATORS.get(piece[1:], "") if piece.startswith("\\") else piece
+        return "" if sign == "." else f'<mo stretchy="true">{escape(sign)}</mo>'
+
     def command(self, name: str) -> str:
         match name:
             case "frac" | "dfrac" | "tfrac":
@@ -107,6 +116,10 @@ class _Reader:
                     degree = self.row(until="]")
                     return f"<mroot>{self.argument()}<mrow>{degree}</mrow></mroot>"
                 return f"<msqrt>{self.argument()}</msqrt>"
+            case _ if name in _FENCES:
+                opening = self.fence()
+                inner = self.row(until="\\" + _FENCES[name])
+                return f"<mrow>{opening}{inner}{self.fence()}</mrow>"
             case _ if name in _IDENTIFIERS:
                 return f"<mi>{_IDENTIFIERS[name]}</mi>"
             case _ if name in _OPERATORS:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from poolkit.show.about import machine
 from poolkit.show.colour import HEAT_STOPS, data_uri, encode_heat, encode_rgb, encode_thumb, to_levels
 from poolkit.show.mathml import UnknownLatexError, to_mathml
+from poolkit.show.picture import detail
 from poolkit.show.text import bytes_text, ms_text, psnr_text, ratio_text, shape_text, share_text
 from poolkit.show.words import Words
 
 if TYPE_CHECKING:
+    from poolkit.show.picture import Box
     from poolkit.show.study import Cell, Lens, Operator, Study
 
 HEAT_WIDTH = 480
-THUMB_WIDTH = 132
+THUMB_WIDTH = 200
 
 
 def render(study: Study, *, lang: str | None = None) -> str:
@@ -35,6 +37,7 @@ def render(study: Study, *, lang: str | None = None) -> str:
 def _page(study: Study, lang: str | None) -> dict[str, Any]:
     picture = study.picture
     thumb = (THUMB_WIDTH, max(1, round(THUMB_WIDTH * picture.height / picture.width)))
+    box = detail(picture)
     about = machine()
     return {
         "lang": lang,
@@ -47,10 +50,13 @@ def _page(study: Study, lang: str | None) -> dict[str, Any]:
         "x_shape": shape_text(picture.x.shape[1:]),
         "x_bytes": bytes_text(picture.x.nbytes),
         "thumb_size": thumb,
+        "box": [round(100 * share, 2) for share in box],
+        # Where a magnifier must stand still so that at the part's own magnification it shows just this part.
+        "focus": [round(100 * near / (1 - (far - near)), 2) for near, far in (box[::2], box[1::2])],
         "heat_stops": ", ".join(HEAT_STOPS),
         "heat_top": round(study.heat_top * 255),
         "lenses": [_lens(study, lens) for lens in study.lenses],
-        "operators": [_operator(study, operator, thumb) for operator in study.operators],
+        "operators": [_operator(study, operator, box, thumb) for operator in study.operators],
         "headline": _headline(study),
         "example": _example(study),
         "reading": _reading(study),
@@ -90,13 +96,14 @@ def _lens(study: Study, lens: Lens) -> dict[str, Any]:
             "mine_width": round(100 * cell.race.poolkit_ms / longest, 2),
             "theirs_width": round(100 * (cell.race.torch_ms or 0) / longest, 2),
             "ratio": ratio_text(cell.race.ratio) if cell.race.ratio else None,
+            "slower": (cell.race.ratio or 1) < 1,
         }
         for cell in cells
     ]
     return {"key": lens.key, "name": lens.name, "idea": lens.idea, "code": lens.code, "times": times}
 
 
-def _operator(study: Study, operator: Operator, thumb: tuple[int, int]) -> dict[str, Any]:
+def _operator(study: Study, operator: Operator, box: Box, thumb: tuple[int, int]) -> dict[str, Any]:
     try:
         mathml = to_mathml(operator.latex)
     except UnknownLatexError:
@@ -108,11 +115,11 @@ def _operator(study: Study, operator: Operator, thumb: tuple[int, int]) -> dict[
         "when": operator.when,
         "formula": operator.formula,
         "mathml": mathml,
-        "cells": [_cell(study, study.cell(operator, lens), thumb) for lens in study.lenses],
+        "cells": [_cell(study, study.cell(operator, lens), box, thumb) for lens in study.lenses],
     }
 
 
-def _cell(study: Study, cell: Cell, thumb: tuple[int, int]) -> dict[str, Any]:
+def _cell(study: Study, cell: Cell, box: Box, thumb: tuple[int, int]) -> dict[str, Any]:
     levels = to_levels(cell.shown)
     name, lens = cell.operator.name, cell.lens.name
     rms = f"{cell.loss.rms * 255:.1f}"
@@ -120,7 +127,7 @@ def _cell(study: Study, cell: Cell, thumb: tuple[int, int]) -> dict[str, Any]:
         "lens": cell.lens.key,
         "after": data_uri(encode_rgb(levels)),
         "heat": data_uri(encode_heat(shrink(cell.loss.heat, HEAT_WIDTH), study.heat_top)),
-        "thumb": data_uri(encode_thumb(levels, thumb)),
+        "thumb": data_uri(encode_thumb(levels, box, thumb)),
         "thumb_alt": Words(f"{name.en}, {lens.en}", f"{name.zh} · {lens.zh}"),
         "after_alt": Words(
             f"The picture after {name.en} pooling, {lens.en} windows",
@@ -139,6 +146,7 @@ def _cell(study: Study, cell: Cell, thumb: tuple[int, int]) -> dict[str, Any]:
         "theirs": ms_text(cell.race.torch_ms) if cell.race.torch_ms is not None else None,
         "torch_name": cell.race.torch_name,
         "ratio": ratio_text(cell.race.ratio) if cell.race.ratio else None,
+        "slower": (cell.race.ratio or 1) < 1,
         "no_torch": Words("not in torch", "torch 没有")
         if study.torch_version
         else Words("torch is not installed", "未安装 torch"),

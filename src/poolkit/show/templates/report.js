@@ -29,13 +29,13 @@
   choose("theme", query.get("theme") || memory.get("theme") || "auto");
 
   // #max/tiles: a reducer, and the window to see it through.
-  const follow = () => {
+  const follow = (behavior) => {
     const [section, lens] = decodeURIComponent(location.hash.slice(1)).split("/");
     if (lens) choose("lens", lens);
-    if (lens) document.getElementById(section)?.scrollIntoView();
+    if (lens) document.getElementById(section)?.scrollIntoView({ behavior });
   };
-  addEventListener("hashchange", follow);
-  follow();
+  addEventListener("hashchange", () => follow("auto"));
+  follow("instant");
 
   const zoom = document.getElementById("zoom");
   const magnify = (times) => {
@@ -53,6 +53,6 @@
     if (zoom.value !== "1") return magnify(1);
     root.style.setProperty("--fx", `${((clientX - box.left) / box.width) * 100}%`);
     root.style.setProperty("--fy", `${((clientY - box.top) / box.height) * 100}%`);
-    magnify(5);
+    magnify(4);
   });
 })();
