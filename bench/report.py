@@ -10,11 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import poolkit as pk
+from poolkit import _core
 
 from .measure import GROWTH_SHAPE, Result, Settings, geometric_mean
 from .rows import HEADLINE
 
+NARROWEST = 170  # columns that the table of layers needs
+WORST_SHOWN = 10
 PACKAGES = ("poolkit", "numpy", "torch", "onnxruntime", "openvino")
 
 
@@ -27,7 +29,7 @@ class Summary:
     over_floor: float | None
     over_floor_last: float | None
     ratios: dict[str, float | None]
-    slower: tuple[str, ...]  # rows where torch in the same layout is faster
+    slower: int  # layers where torch in the same layout is faster
 
 
 def processor() -> str:
@@ -53,7 +55,7 @@ def circumstances(settings: Settings, *, recycled: bool) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions,
-        "isa": pk.isa(),
+        "isa": _core.isa(),
         "threads": settings.threads,
         "rounds": settings.rounds,
         "recycled_memory": recycled,
@@ -63,6 +65,12 @@ def circumstances(settings: Settings, *, recycled: bool) -> dict[str, Any]:
 def _peer_ratio(result: Result, peer: str) -> float | None:
     """A peer's time over poolkit's in the same layout."""
     return result.ratio(peer, "poolkit-nhwc" if peer.endswith("-nhwc") else "poolkit")
+
+
+def slower(result: Result) -> list[tuple[str, float]]:
+    """The layouts in which torch is faster than poolkit, each with torch's time over poolkit's."""
+    ratios = [(peer, _peer_ratio(result, peer)) for peer in ("torch", "torch-nhwc")]
+    return [(peer, ratio) for peer, ratio in ratios if ratio is not None and ratio < 1]
 
 
 def summarise(results: Sequence[Result]) -> list[Summary]:
@@ -75,12 +83,6 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
     peers = dict.fromkeys(name for result in results for name in result.ms if not name.startswith("poolkit"))
     summaries: list[Summary] = []
     for group, members in groups.items():
-        slower = [
-            f"{result.row.name} ({peer} {ratio:.2f}x)"
-            for result in members
-            for peer in ("torch", "torch-nhwc")
-            if (ratio := _peer_ratio(result, peer)) is not None and ratio < 1
-        ]
         summaries.append(
             Summary(
                 group,
@@ -88,7 +90,7 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
                 geometric_mean(result.over_floor() for result in members),
                 geometric_mean(result.over_floor("poolkit-nhwc") for result in members),
                 {peer: geometric_mean(_peer_ratio(result, peer) for result in members) for peer in peers},
-                tuple(slower),
+                sum(bool(slower(result)) for result in members),
             )
         )
     return summaries
@@ -108,13 +110,13 @@ def show(results: Sequence[Result], growth: dict[str, dict[int, float]], setting
     from rich.table import Table
 
     console = Console()
+    console.width = max(console.width, NARROWEST)
     peers = [name for name in settings.peers if not name.startswith("poolkit")]
     mine = [name for name in settings.peers if name.startswith("poolkit")]
     if results:
         table = Table(title=f"one layer forward, float32, {settings.threads} thread(s); peers: their time / poolkit's")
-        table.add_column("layer", overflow="fold")
-        for heading in ("input", "window", "kind", "floor ms"):
-            table.add_column(heading)
+        for heading in ("layer", "input", "window", "kind", "floor ms"):
+            table.add_column(heading, no_wrap=True)
         for name in mine:
             table.add_column(f"{name} ms", justify="right")
             table.add_column("/floor", justify="right")
@@ -129,6 +131,9 @@ def show(results: Sequence[Result], growth: dict[str, dict[int, float]], setting
             table.add_row(*cells)
         console.print(table)
         console.print(_summary_table(results, peers))
+        losses = sorted((ratio, result.row.name, peer) for result in results for peer, ratio in slower(result))
+        for ratio, name, peer in losses[:WORST_SHOWN]:
+            console.print(f"[yellow]slower than {peer}: {name}, whose time is {ratio:.2f} of poolkit's")
         for result in results:
             for name, reason in result.absent.items():
                 if "differ" in reason:
@@ -147,7 +152,7 @@ def _summary_table(results: Sequence[Result], peers: Sequence[str]) -> Any:
 
     table = Table(title="geometric means")
     for heading in ("group", "rows", "poolkit/floor", "poolkit-nhwc/floor", *peers, "slower than torch"):
-        table.add_column(heading, justify="right" if heading != "slower than torch" else "left", overflow="fold")
+        table.add_column(heading, justify="right")
     for item in summarise(results):
         table.add_row(
             item.group,
@@ -155,7 +160,7 @@ def _summary_table(results: Sequence[Result], peers: Sequence[str]) -> Any:
             number(item.over_floor),
             number(item.over_floor_last),
             *(number(item.ratios.get(name), "x") for name in peers),
-            ", ".join(item.slower) or "none",
+            str(item.slower),
         )
     return table
 
