@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from poolkit import _core
 from .measure import GROWTH_SHAPE, Result, Settings, geometric_mean
 from .rows import HEADLINE
 
-NARROWEST = 170  # columns that the table of layers needs
+NARROWEST = 190  # columns that the table of layers needs
 WORST_SHOWN = 10
 PACKAGES = ("poolkit", "numpy", "torch", "onnxruntime", "openvino")
 
@@ -100,8 +101,7 @@ def number(value: float | None, unit: str = "") -> str:
     """Three significant digits, or a dash."""
     if value is None:
         return "-"
-    digits = max(0, 2 - len(str(int(value)))) + (1 if value < 10 else 0)
-    return f"{value:.{digits}f}{unit}"
+    return f"{value:.{max(0, 2 - floor(log10(value)))}f}{unit}"
 
 
 def show(results: Sequence[Result], growth: dict[str, dict[int, float]], settings: Settings) -> None:
@@ -118,15 +118,15 @@ def show(results: Sequence[Result], growth: dict[str, dict[int, float]], setting
         for heading in ("layer", "input", "window", "kind", "floor ms"):
             table.add_column(heading, no_wrap=True)
         for name in mine:
-            table.add_column(f"{name} ms", justify="right")
-            table.add_column("/floor", justify="right")
+            table.add_column(f"{name} ms".replace(" ", "\n"), justify="right", no_wrap=True)
+            table.add_column("/floor", justify="right", no_wrap=True)
         for name in peers:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for result in results:
             row = result.row
-            cells = [row.name, "x".join(map(str, row.shape)), row.describe(), row.kind, f"{result.floor_ms:.3f}"]
+            cells = [row.name, "x".join(map(str, row.shape)), row.describe(), row.kind, number(result.floor_ms)]
             for name in mine:
-                cells += [f"{result.ms[name]:.3f}" if name in result.ms else "-", number(result.over_floor(name))]
+                cells += [number(result.ms.get(name)), number(result.over_floor(name))]
             cells += [number(_peer_ratio(result, name), "x") for name in peers]
             table.add_row(*cells)
         console.print(table)
@@ -143,7 +143,7 @@ def show(results: Sequence[Result], growth: dict[str, dict[int, float]], setting
         for heading in ("kernel", "ms", "/ 3x3"):
             table.add_column(heading, justify="right")
         for side, ms in times.items():
-            table.add_row(f"{side}x{side}", f"{ms:.3f}", f"{ms / times[3]:.2f}")
+            table.add_row(f"{side}x{side}", number(ms), number(ms / times[3]))
         console.print(table)
 
 
@@ -220,6 +220,9 @@ def draw(path: Path, results: Sequence[Result], facts: dict[str, Any]) -> Path:
         "copy floor: read the input, write the output", (0, 1), (2, -11), textcoords="offset points", fontsize=8
     )
     axes.set_yscale("log")
+    axes.set_ylim(0.4, axes.get_ylim()[1] * 3)  # room for the legend
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.set_xlim(-1, len(ordered))
     axes.set_ylabel("time / copy floor")
     axes.set_xlabel(f"{len(ordered)} pooling layers of real networks, sorted by poolkit's time / floor")
