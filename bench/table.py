@@ -40,8 +40,8 @@ WORDS = {
         "max": "max",
         "avg": "mean",
         "foot": (
-            "float32, {threads} thread(s), {processor}, {isa}; torch {torch}. Peers: how many times longer they take in "
-            "the same layout. Copy floor: the time to read the input and write the output at the rate this machine "
+            "float32, {threads} thread(s), {processor}, {isa}; torch {torch}. Peers: how many times longer they take "
+            "in the same layout. Copy floor: the time to read the input and write the output at the rate this machine "
             "copies that tensor. Made by `make bench`; all layers in `bench/results/`."
         ),
     },
@@ -61,9 +61,9 @@ WORDS = {
         "max": "最大",
         "avg": "平均",
         "foot": (
-            "float32，{threads} 个线程，{processor}，{isa}；torch {torch}。其他库的数字表示同一内存布局下耗时是 poolkit 的多少倍。"
-            "“拷贝下限”指按本机拷贝该张量的速率，读一遍输入、写一遍输出所需的时间。由 `make bench` 生成，"
-            "全部结果见 `bench/results/`。"
+            "float32，{threads} 个线程，{processor}，{isa}；torch {torch}。"
+            "其他库的数字表示同一内存布局下耗时是 poolkit 的多少倍。“拷贝下限”指按本机拷贝该张量的速率，读一遍输入、写一遍输出所需的时间。"
+            "由 `make bench` 生成，全部结果见 `bench/results/`。"
         ),
     },
 }
