@@ -379,9 +379,9 @@ def _max_unpool(
 ) -> Array:
     """Puts pooled values back where `max_pool{n}d` found them, zeros elsewhere.
 
-    Arguments are those of torch.nn.functional.max_unpool{n}d. `indices` has int64 positions, of the input's shape and flat
-    over the unpadded output plane; of equal ones the last in row-major order wins. `output_size` gives the pooled axes
-    of the result, or its whole shape, less than a stride away from the default
+    Arguments are those of torch.nn.functional.max_unpool{n}d. `indices` has int64 positions in the input's shape, flat
+    over the unpadded output plane; of equal ones the last in row-major order wins. `output_size` gives the pooled
+    axes of the result, or its whole shape, each less than a stride away from the default
     ``(size - 1) * stride - 2 * padding + kernel_size``.
 
     Raises:

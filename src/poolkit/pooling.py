@@ -89,8 +89,8 @@ def pool(
         y, indices = result if return_indices else (result, None)
     else:
         y, indices, _ = run(logical, window, reducer, rank, return_indices=return_indices, seed=seed)
-    y = finish(y, window, data_format, rank)
-    return (y, finish(indices, window, data_format, rank)) if return_indices else y
+    y = finish(y, window, data_format, rank, logical.ndim)
+    return (y, finish(indices, window, data_format, rank, logical.ndim)) if return_indices else y
 
 
 def pool_vjp(
@@ -120,7 +120,7 @@ def pool_vjp(
     logical = to_channels_first(x, data_format, rank)
     y, _, saved = run(logical, window, reducer.on(window), rank, seed=seed, save=True)
     kept = cast(arrays.Saved, saved)
-    result = finish(y, window, data_format, rank)
+    result = finish(y, window, data_format, rank, logical.ndim)
 
     def back(grad: npt.NDArray[Any]) -> npt.NDArray[Any]:
         grad = arrays.check_array(grad, "grad")
@@ -218,10 +218,10 @@ def to_channels_last(x: Array, data_format: str, rank: int) -> Array:
     return x if data_format == "channels_first" else _move(x, -rank - 1, -1)
 
 
-def finish(y: Array, window: Window, data_format: str, rank: int) -> Array:
-    """A pooled array in the caller's layout, without the axes that `Global` drops."""
+def finish(y: Array, window: Window, data_format: str, rank: int, ndim: int) -> Array:
+    """A pooled array in the caller's layout, without the axes that `Global` drops (torch's front end drops its own)."""
     if _drops(window):
-        return y.reshape(y.shape[:-rank])
+        return y.reshape(y.shape[:-rank]) if y.ndim == ndim else y
     return to_channels_last(y, data_format, rank)
 
 

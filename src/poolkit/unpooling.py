@@ -27,8 +27,11 @@ def unpool(
 ) -> Array:
     """The work of ``max_unpool1d``, ``2d`` and ``3d``, which document it."""
     torch = torch_backend(values)
-    if torch is None:
-        values = arrays.check_array(values)
+    if torch is not None:
+        x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
+        y = torch.max_unpool(x, places, kernel_size, stride, padding, output_size, rank=rank)
+        return to_channels_last(y, data_format, rank)
+    values = arrays.check_array(values)
     given = f"input x of shape {tuple(values.shape)} with indices of shape {tuple(getattr(indices, 'shape', ()))}"
     if values.ndim not in (rank + 1, rank + 2):
         raise PoolError(
@@ -37,8 +40,7 @@ def unpool(
             f"here {values.ndim}",
             "pass what max pooling of the same rank returned",
         )
-    if torch is None:
-        indices = _check_indices(indices)
+    indices = _check_indices(indices)
     if tuple(values.shape) != tuple(indices.shape):
         raise PoolError(given, "indices has the shape of the input x", "pass the values and indices of one max pooling")
     kernel = per_axis(kernel_size, "kernel_size", 1, rank)
@@ -51,8 +53,6 @@ def unpool(
         )
     sizes = _unpooled_sizes(tuple(x.shape), kernel, strides, paddings, output_size, rank)
     check_cells(sizes, max(math.prod(x.shape[:-rank]), 1), 8, f"output_size={sizes}")
-    if torch is not None:
-        return to_channels_last(torch.unpool(x, places, sizes, rank=rank), data_format, rank)
     batched = x.ndim == rank + 2
     y = arrays.unpool(x if batched else x[None], places if batched else places[None], sizes)
     return to_channels_last(y if batched else y[0], data_format, rank)
