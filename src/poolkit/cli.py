@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-
-_NEEDED = frozenset({"typer", "rich", "click", "shellingham"})
+from importlib.util import find_spec
 
 
 def main() -> None:
     """Run the command line; exit status 2 for anything the user can put right."""
-    try:
-        from poolkit.show.commands import app
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        sys.stderr.write(f"poolkit's command line needs {error.name}\ndo this   pip install 'poolkit[show]'\n")
+    missing = [package for package in ("typer", "rich") if find_spec(package) is None]
+    if missing:
+        names = " and ".join(missing)
+        sys.stderr.write(f"poolkit's command line needs {names}\ndo this   pip install 'poolkit[show]'\n")
         sys.exit(2)
+    from poolkit.show.commands import app
+
     app()
 
 

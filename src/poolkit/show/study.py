@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import poolkit
+from poolkit.catalog import CATALOG
 from poolkit.errors import PoolError
-from poolkit.reducer import LogSumExp, Soft
+from poolkit.reducer import REDUCERS, LogSumExp, Soft
 from poolkit.show.loss import Loss, measure, nearest_window, seen
 from poolkit.show.peers import Race, one_thread, race
 from poolkit.show.words import Words
@@ -136,7 +137,20 @@ _FOR_PICTURES: dict[type[Reducer], Reducer] = {LogSumExp: LogSumExp(beta=8.0), S
 
 def operators() -> tuple[Operator, ...]:
     """Every reducer there is, with its words from the catalogue."""
-    raise NotImplementedError
+    rows: list[Operator] = []
+    for kind in REDUCERS:
+        entry = next(entry for entry in CATALOG if entry.reducer is kind)
+        rows.append(
+            Operator(
+                key=kind.__name__.lower(),
+                reducer=_FOR_PICTURES.get(kind, kind()),
+                name=Words(entry.name, entry.zh),
+                when=Words(entry.when, entry.when_zh),
+                formula=entry.formula,
+                latex=entry.latex,
+            )
+        )
+    return tuple(rows)
 
 
 def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:

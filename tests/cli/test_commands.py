@@ -1,0 +1,196 @@
+import json
+import os
+import re
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import poolkit
+from poolkit.reducer import REDUCERS
+from poolkit.show.commands import app
+
+runner = CliRunner()
+
+
+def invoke(*arguments):
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+def test_help_answers_in_half_a_second(poolkit_process):
+    taken = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        done = poolkit_process("--help")
+        taken.append(time.perf_counter() - begin)
+        assert done.returncode == 0
+    # The quickest of five: a busy machine says nothing about the command.
+    assert min(taken) < 0.5, taken
+    for command in ("show", "list", "explain", "info"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("arguments", ["--help", "show --help", "list", "info", "explain max_pool"])
+def test_nothing_heavy_is_imported_for_it(poolkit_process, arguments):
+    code = (
+        "import sys\nfrom poolkit.show.commands import app\n"
+        "try: app()\nexcept SystemExit as done: assert not done.code, done.code\n"
+        "heavy = {'torch', 'sklearn', 'PIL', 'jinja2', 'matplotlib', 'jax', 'keras'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = poolkit_process(*arguments.split(), code=code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["typer", "rich"])
+def test_without_the_extra_the_message_names_it(poolkit_process, module):
+    code = f"import sys\nsys.modules[{module!r}] = None\nfrom poolkit.cli import main\nmain()"
+    done = poolkit_process("info", code=code)
+    assert done.returncode == 2
+    assert "poolkit[show]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["PIL", "jinja2"])
+def test_show_without_its_modules_names_the_extra(poolkit_process, scene_file, tmp_path, module):
+    code = (
+        "import importlib.util as util\nfind = util.find_spec\n"
+        f"util.find_spec = lambda name, *rest: None if name == {module!r} else find(name, *rest)\n"
+        "from poolkit.cli import main\nmain()"
+    )
+    done = poolkit_process("show", scene_file, "--out", tmp_path / "out", code=code)
+    assert done.returncode == 2
+    assert "poolkit[show]" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_show_ends_with_the_path_of_its_report(poolkit_process, scene_file, tmp_path):
+    done = poolkit_process("show", scene_file, "--kernel", 3, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sheet, page = done.stdout.strip().splitlines()[-2:]
+    assert page == str(tmp_path / "poolkit-show" / "report.html")
+    assert sorted(os.listdir(tmp_path / "poolkit-show")) == ["contact-sheet.png", "report.html"]
+    for reducer in REDUCERS:
+        assert re.search(rf"^\s*{reducer.__name__}\b", done.stdout, re.MULTILINE), reducer
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+        assert image.width > 1000
+
+
+def test_show_without_torch_says_so(poolkit_process, scene_file, tmp_path):
+    code = "import sys\nsys.modules['torch'] = None\nfrom poolkit.cli import main\nmain()"
+    done = poolkit_process("show", scene_file, "--out", tmp_path, code=code)
+    assert done.returncode == 0, done.stderr
+    assert "torch is not installed" in done.stdout
+    assert "torch is not installed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_show_speaks_chinese(poolkit_process, scene_file, tmp_path):
+    done = poolkit_process("show", scene_file, "--out", tmp_path, "--lang", "zh", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert "归约" in done.stdout
+    assert 'data-language="zh"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def refused(tmp_path, *arguments, out=None):
+    """Runs show, which must refuse and leave nothing behind; gives what it said."""
+    out = out or tmp_path / "out"
+    done = invoke("show", *arguments, "--out", out)
+    assert done.exit_code == 2, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    if out.is_dir():
+        assert os.listdir(out) == []
+    return done.stderr
+
+
+@pytest.mark.parametrize("kernel", [0, -3])
+def test_a_kernel_below_one_is_refused(scene_file, tmp_path, kernel):
+    message = refused(tmp_path, scene_file, f"--kernel={kernel}")
+    assert f"--kernel {kernel}" in message
+    assert "kernel >= 1" in message
+
+
+@pytest.mark.parametrize("kernel", [46, 2**60, 2**70])
+def test_a_kernel_larger_than_the_picture_is_refused(scene_file, tmp_path, kernel):
+    message = refused(tmp_path, scene_file, "--kernel", kernel)
+    assert f"--kernel {kernel}" in message
+    assert "64 × 45" in message
+    assert "at most 45" in message
+
+
+def test_a_kernel_that_is_no_number_is_refused(scene_file, tmp_path):
+    assert "--kernel" in refused(tmp_path, scene_file, "--kernel", "four")
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    for path in (tmp_path / "notes.txt", tmp_path / "missing.png", tmp_path):
+        assert str(path) in refused(tmp_path, path)
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path):
+    path = tmp_path / "half.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:1500])
+    assert "decoded to its end" in refused(tmp_path, path)
+
+
+def test_an_out_that_is_a_file_is_refused(scene_file, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    message = refused(tmp_path, scene_file, out=tmp_path / "taken")
+    assert f"--out {tmp_path / 'taken'}" in message
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_out_that_cannot_be_written_is_refused(scene_file, tmp_path):
+    # Not even root makes files in there.
+    assert "--out /proc/poolkit" in refused(tmp_path, scene_file, out=type(tmp_path)("/proc/poolkit"))
+
+
+def test_a_full_disk_leaves_the_old_report(scene_file, tmp_path, monkeypatch):
+    (tmp_path / "report.html").write_text("old")
+
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("poolkit.show.files.write_whole", full)
+    done = invoke("show", scene_file, "--out", tmp_path)
+    assert done.exit_code == 2
+    assert "No space left" in done.stderr
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_an_interrupt_leaves_no_half_report(scene_file, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("poolkit.show.report.render", interrupt)
+    done = invoke("show", scene_file, "--out", tmp_path / "out")
+    assert done.exit_code != 0
+    assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("side", [1, 2, 7])
+def test_the_smallest_pictures_work(tmp_path, side):
+    path = tmp_path / "tiny.png"
+    Image.new("RGB", (side, side), (90, 160, 30)).save(path)
+    done = invoke("show", path, "--kernel", 1 if side == 1 else 2, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+
+
+def test_info_tells_the_versions():
+    done = invoke("info")
+    assert done.exit_code == 0
+    for word in ("instruction set", "threads", "numpy", np.__version__):
+        assert word in done.stdout
+
+
+def test_info_as_json():
+    record = json.loads(invoke("info", "--json").stdout)
+    assert record["version"] == poolkit.__version__
+    assert record["isa"] in record["isas"]
+    assert record["threads"] == poolkit.get_num_threads()
+    assert record["present"]["numpy"] == np.__version__
+    assert not set(record["present"]) & set(record["absent"])
