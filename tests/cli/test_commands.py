@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import time
 
@@ -13,6 +12,10 @@ from poolkit.reducer import REDUCERS
 from poolkit.show.commands import app
 
 runner = CliRunner()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def invoke(*arguments):
@@ -71,12 +74,18 @@ def test_show_ends_with_the_path_of_its_report(poolkit_process, scene_file, tmp_
     assert done.returncode == 0, done.stderr
     sheet, page = done.stdout.strip().splitlines()[-2:]
     assert page == str(tmp_path / "poolkit-show" / "report.html")
-    assert sorted(os.listdir(tmp_path / "poolkit-show")) == ["contact-sheet.png", "report.html"]
+    assert names(tmp_path / "poolkit-show") == ["contact-sheet.png", "report.html"]
     for reducer in REDUCERS:
         assert re.search(rf"^\s*{reducer.__name__}\b", done.stdout, re.MULTILINE), reducer
     with Image.open(sheet) as image:
         assert image.format == "PNG"
         assert image.width > 1000
+
+
+def test_the_table_fits_eighty_columns(poolkit_process, scene_file, tmp_path):
+    done = poolkit_process("show", scene_file, "--out", tmp_path, COLUMNS="80")
+    assert "…" not in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()[:-2]) <= 80
 
 
 def test_show_without_torch_says_so(poolkit_process, scene_file, tmp_path):
@@ -101,7 +110,7 @@ def refused(tmp_path, *arguments, out=None):
     assert done.exit_code == 2, done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
     if out.is_dir():
-        assert os.listdir(out) == []
+        assert names(out) == []
     return done.stderr
 
 
@@ -169,7 +178,7 @@ def test_an_interrupt_leaves_no_half_report(scene_file, tmp_path, monkeypatch):
     monkeypatch.setattr("poolkit.show.report.render", interrupt)
     done = invoke("show", scene_file, "--out", tmp_path / "out")
     assert done.exit_code != 0
-    assert os.listdir(tmp_path / "out") == []
+    assert names(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("side", [1, 2, 7])

@@ -106,7 +106,7 @@ def test_images_are_png_of_the_right_sizes(done, text, page):
 
 def test_everything_is_said_in_both_languages(page):
     english, chinese = "".join(page.english), "".join(page.chinese)
-    for words in ("Before", "After", "Lost", "How to read this page", "Overlapping", "Milliseconds"):
+    for words in ("Before", "After", "Lost", "How to read this page", "Overlap", "Milliseconds"):
         assert words in english
     for words in ("之前", "之后", "丢失", "怎样读这一页", "重叠", "毫秒"):
         assert words in chinese

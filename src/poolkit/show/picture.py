@@ -8,6 +8,7 @@ import os
 import stat
 import warnings
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -190,11 +191,11 @@ def detail(picture: Picture, share: float = 1 / 3, steps: int = 9) -> Box:
     x = picture.x[0]
     saturation, grey = x.max(axis=0) - x.min(axis=0), x.mean(axis=0)
     best, place = -1.0, (0.0, 0.0)
-    for top in np.linspace(0, 1 - share, steps).tolist():
-        for left in np.linspace(0, 1 - share, steps).tolist():
-            rows = slice(int(top * picture.height), math.ceil((top + share) * picture.height))
-            columns = slice(int(left * picture.width), math.ceil((left + share) * picture.width))
-            found = float((saturation[rows, columns].mean() + 0.01) * grey[rows, columns].std())
-            if found > best:
-                best, place = found, (left, top)
+    corners = [(1 - share) * step / (steps - 1) for step in range(steps)]
+    for top, left in product(corners, corners):
+        rows = slice(int(top * picture.height), math.ceil((top + share) * picture.height))
+        columns = slice(int(left * picture.width), math.ceil((left + share) * picture.width))
+        found = float((saturation[rows, columns].mean() + 0.01) * grey[rows, columns].std())
+        if found > best:
+            best, place = found, (left, top)
     return place[0], place[1], place[0] + share, place[1] + share

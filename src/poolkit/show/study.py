@@ -176,7 +176,7 @@ def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
         ),
         Lens(
             "overlap",
-            Words("Overlapping", "重叠"),
+            Words("Overlap", "重叠"),
             Words(
                 f"The same windows every {half} pixels: neighbours share inputs, as in AlexNet and the ResNet stem.",
                 f"同样的窗口，每隔 {half} 个像素取一个：相邻窗口共享输入，如 AlexNet 和 ResNet 的首层。",

@@ -21,10 +21,11 @@ def print_study(study: Study, lang: str) -> None:
     first = study.lenses[0]
     size = shape_text((study.picture.width, study.picture.height))
     title = Words(
-        f"{study.picture.name}, {size}: RMS error of 255 through each window, milliseconds for {first.code}",
+        f"{study.picture.name}, {size}: RMS error (of 255) by window; ms for {first.code}",
         f"{study.picture.name}，{size}：各窗口下的 RMS 误差（满量程 255），以及 {first.code} 的毫秒数",
     )
-    table = Table(box=box.SIMPLE_HEAD, caption=title.say(lang), caption_justify="left", pad_edge=False)
+    # Just under 80 columns: what a terminal, a log or a README has.
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column(Words("reducer", "归约").say(lang), no_wrap=True)
     for lens in study.lenses:
         table.add_column(lens.name.say(lang).lower(), justify="right")
@@ -38,7 +39,10 @@ def print_study(study: Study, lang: str) -> None:
         ratio = f"{ratio_text(race.ratio)}×" if race.ratio is not None else ""
         table.add_row(operator.reducer.name, *errors, ms_text(race.poolkit_ms), theirs, ratio)
     console = Console()
+    console.print(title.say(lang), highlight=False)
+    console.print()
     console.print(table)
+    console.print()
     if study.torch_version is None:
         missing = Words(
             "torch is not installed, so there is nothing to compare with: pip install 'poolkit[torch]'",
