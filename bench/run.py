@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 IMAGE = HERE.parent / "docs" / "images" / "bench.png"
 MEBI = 2**20
+BUSY = 0.5  # load beyond the cores that still counts as idle
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -66,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     recycled = not given.fresh_memory and measure.recycle_memory()
     settings = measure.Settings(given.threads, given.rounds, given.seconds, names)
     measure.set_threads(settings.threads)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load + settings.threads > cores + BUSY:
+        print(f"warning: the load is {load:.1f} on {cores} cores; times will be noisy", file=sys.stderr)
     full = not (given.filter or given.kind or given.quick or given.only or given.peers or given.growth)
     results: list[measure.Result] = []
     growth: dict[str, dict[int, float]] = {}
