@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import poolkit
+from poolkit.catalog import CATALOG
 from poolkit.reducer import REDUCERS
 from poolkit.show.commands import app
 
@@ -203,3 +204,82 @@ def test_info_as_json():
     assert record["threads"] == poolkit.get_num_threads()
     assert record["present"]["numpy"] == np.__version__
     assert not set(record["present"]) & set(record["absent"])
+
+
+def test_list_names_every_pooling():
+    for arguments in (["list"], ["list", "--lang", "zh"]):
+        done = invoke(*arguments)
+        assert done.exit_code == 0
+        for row in CATALOG:
+            assert row.name in done.stdout
+    assert "最大池化" in done.stdout
+    assert "y[indices]" in done.stdout
+
+
+def test_list_as_json():
+    rows = json.loads(invoke("list", "--json").stdout)
+    assert [row["name"] for row in rows] == [row.name for row in CATALOG]
+    for row in rows:
+        assert {"zh", "formula", "latex", "reducer", "window", "source", "torch"} <= set(row)
+        assert all(hasattr(poolkit, function) for function in row["functions"])
+
+
+@pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
+def test_explain_tells_everything_and_its_example_runs(poolkit_process, row):
+    done = invoke("explain", row.name)
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    for words in (row.formula, row.source, row.when, row.reducer.nan, row.reducer.ties, row.reducer.empty):
+        assert " ".join(words.split()) in text
+    for name, _, _ in row.parameters:
+        assert name in text
+    code = "\n".join(line.strip() for line in done.stdout.split("Example\n")[1].splitlines())
+    ran = poolkit_process(code=code)
+    assert ran.returncode == 0, ran.stderr
+    assert re.match(r"\(1, 3, \d+, \d+\)", ran.stdout)
+
+
+def test_explain_in_chinese():
+    done = invoke("explain", "soft_pool", "--lang", "zh")
+    for words in ("软池化", "何时使用", "参数", "保证", "出处", "示例"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("max_pool2d", "max_pool"),
+        ("MaxPool3d", "max_pool"),
+        ("Max", "max_pool"),
+        ("mean", "avg_pool"),
+        ("AvgPool2d", "avg_pool"),
+        ("GeM", "power_mean_pool"),
+        ("PowerMean", "power_mean_pool"),
+        ("LPPool1d", "lp_pool"),
+        ("soft", "soft_pool"),
+        ("最小池化", "min_pool"),
+        ("adaptive average pooling", "adaptive_avg_pool"),
+        ("LogSumExp", "lse_pool"),
+    ],
+)
+def test_explain_understands_other_spellings(spelling, name):
+    done = invoke("explain", spelling)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "suggestion"), [("mxpool", "max_pool"), ("softpol", "soft_pool"), ("adaptive", "adaptive_max_pool")]
+)
+def test_an_unknown_name_brings_suggestions(spelling, suggestion):
+    done = invoke("explain", spelling)
+    assert done.exit_code == 2
+    assert spelling in done.stderr
+    assert suggestion in done.stderr
+
+
+@pytest.mark.parametrize("spelling", ["", "___", "x" * 100_000, "[bold]"])
+def test_nonsense_is_refused_briefly(spelling):
+    done = invoke("explain", spelling)
+    assert done.exit_code == 2
+    assert len(done.stderr) < 500

@@ -127,6 +127,15 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List every named pooling of the catalogue."""
+    if as_json:
+        from poolkit.catalog import CATALOG
+        from poolkit.show.look_up import record
+
+        typer.echo(json.dumps([record(entry) for entry in CATALOG], indent=2, ensure_ascii=False))
+    else:
+        from poolkit.show.tables import print_catalog
+
+        print_catalog(lang)
 
 
 @app.command()
@@ -135,6 +144,20 @@ def explain(
     lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
 ) -> None:
     """Explain one pooling: formula, parameters, what it promises, source, when to use it, an example."""
+    from poolkit.show.look_up import find, suggestions
+
+    entry = find(name)
+    if entry is None:
+        near = suggestions(name)
+        advice = f"did you mean {', '.join(near)}? " if near else ""
+        gave = name if len(name) <= 80 else f"{name[:60]}..."
+        refuse(
+            f"you gave  {gave}\nthe rule  a name in the catalogue, here unknown\ndo this   {advice}"
+            "poolkit list shows all names"
+        )
+    from poolkit.show.tables import print_entry
+
+    print_entry(entry, lang)
 
 
 @app.command()

@@ -130,12 +130,12 @@ def _cell(study: Study, cell: Cell, box: Box, thumb: tuple[int, int]) -> dict[st
         "thumb": data_uri(encode_thumb(levels, box, thumb)),
         "thumb_alt": Words(f"{name.en}, {lens.en}", f"{name.zh} · {lens.zh}"),
         "after_alt": Words(
-            f"The picture after {name.en} pooling, {lens.en} windows",
-            f"经过{name.zh}池化（{lens.zh}窗口）之后的图片",
+            f"After: {name.en}, window {lens.en}",
+            f"之后：{name.zh}，窗口：{lens.zh}",
         ),
         "heat_alt": Words(
-            f"Heat map of what {name.en} pooling lost, RMS error {rms} of 255",
-            f"{name.zh}池化丢失信息的热图，RMS 误差 {rms}（满量程 255）",
+            f"Heat map of what {name.en} lost, RMS error {rms} of 255",
+            f"{name.zh}丢失信息的热图，RMS 误差 {rms}（满量程 255）",
         ),
         "y_shape": shape_text(cell.y_shape[1:]),
         "y_bytes": bytes_text(cell.y_bytes),

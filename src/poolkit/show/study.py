@@ -139,12 +139,12 @@ def operators() -> tuple[Operator, ...]:
     """Every reducer there is, with its words from the catalogue."""
     rows: list[Operator] = []
     for kind in REDUCERS:
-        entry = next(entry for entry in CATALOG if entry.reducer is kind)
+        entry = next(entry for entry in CATALOG if entry.reducer is kind and entry.window is Sliding)
         rows.append(
             Operator(
                 key=kind.__name__.lower(),
                 reducer=_FOR_PICTURES.get(kind, kind()),
-                name=Words(entry.name, entry.zh),
+                name=Words(entry.en, entry.zh),
                 when=Words(entry.when, entry.when_zh),
                 formula=entry.formula,
                 latex=entry.latex,

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from poolkit.catalog import CATALOG, promise_zh
 from poolkit.show.text import ms_text, ratio_text, shape_text
 from poolkit.show.words import Words
 
 if TYPE_CHECKING:
+    from poolkit.catalog import Entry
     from poolkit.show.about import Machine
     from poolkit.show.study import Study
 
@@ -66,3 +69,73 @@ def print_machine(about: Machine) -> None:
     for name in about.absent:
         table.add_row(name, "not installed", style="dim")
     Console().print(table, highlight=False)
+
+
+def print_catalog(lang: str) -> None:
+    """The answer of `poolkit list`."""
+    chinese = lang == "zh"
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(Words("name", "名称").say(lang), style="bold", no_wrap=True)
+    if chinese:
+        table.add_column("中文", no_wrap=True)
+    table.add_column(Words("formula", "公式").say(lang))
+    table.add_column("torch.nn", no_wrap=True)
+    for entry in CATALOG:
+        names = [entry.name, entry.zh] if chinese else [entry.name]
+        table.add_row(*names, escape(entry.formula), entry.torch or "–")
+    console = Console()
+    console.print(table, highlight=False)
+    console.print()
+    hint = Words(
+        "Each name has a 1d, 2d and 3d function, as max_pool2d. Details: poolkit explain max_pool",
+        "每个名称都有 1d、2d、3d 三个函数，如 max_pool2d。详细说明：poolkit explain max_pool",
+    )
+    console.print(hint.say(lang), highlight=False)
+
+
+def print_entry(entry: Entry, lang: str) -> None:
+    """The answer of `poolkit explain`."""
+    console = Console(highlight=False)
+    chinese = lang == "zh"
+
+    def part(en: str, zh: str) -> None:
+        console.print(f"\n[bold]{Words(en, zh).say(lang)}[/bold]")
+
+    functions = ", ".join(f"{entry.name}{rank}d" for rank in (1, 2, 3))
+    console.print(f"[bold]{entry.name}[/bold]  {entry.zh if chinese else entry.en}")
+    console.print(f"{functions}  =  {entry.window.__name__} × {entry.reducer.__name__}")
+    console.print(f"\n    {entry.formula}", markup=False)
+    part("When to use it", "何时使用")
+    console.print(entry.when_zh if chinese else entry.when)
+    part("Parameters", "参数")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, meaning, meaning_zh in entry.parameters:
+        table.add_row(name, meaning_zh if chinese else meaning)
+    console.print(table)
+    part("What it promises", "保证")
+    promises = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, name_zh, promise in (
+        ("NaN", "NaN", entry.reducer.nan),
+        ("ties", "并列", entry.reducer.ties),
+        ("empty windows", "空窗口", entry.reducer.empty),
+        ("precision", "精度", entry.reducer.precision),
+    ):
+        promises.add_row(name_zh if chinese else name, promise_zh(promise) if chinese else promise)
+    console.print(promises)
+    part("Source", "出处")
+    console.print(entry.source, markup=False)
+    same = f"{entry.torch}1d, 2d, 3d" if entry.torch else Words("none", "无").say(lang)
+    console.print(f"torch.nn: {same}")
+    part("Example", "示例")
+    for line in example(entry):
+        console.print(f"    {line}", markup=False, soft_wrap=True)
+
+
+def example(entry: Entry) -> tuple[str, ...]:
+    """Lines of Python that run as they stand."""
+    return (
+        "import numpy as np, poolkit as pk",
+        "x = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)",
+        entry.call,
+        "print(y.shape)",
+    )
