@@ -94,8 +94,8 @@ class _Reader:
             return f"<mn>{piece}</mn>"
         if piece.isalpha():
             return f"<mi>{piece}</mi>"
-        if piece == "|":
-            return '<mo stretchy="false">|</mo>'
+        if piece in "()[]|":
+            return f'<mo stretchy="false">{piece}</mo>'
         return f"<mo>{escape('−' if piece == '-' else piece)}</mo>"
 
     def fence(self) -> str:
@@ -123,7 +123,7 @@ class _Reader:
             case _ if name in _IDENTIFIERS:
                 return f"<mi>{_IDENTIFIERS[name]}</mi>"
             case _ if name in _OPERATORS:
-                stretchy = ' stretchy="false"' if name in {"lvert", "rvert", "vert"} else ""
+                stretchy = ' stretchy="false"' if _OPERATORS[name] in "|‖⌊⌋⌈⌉{}" else ""
                 return f"<mo{stretchy}>{_OPERATORS[name]}</mo>"
             case _ if name in _FUNCTIONS:
                 movable = ' movablelimits="false"' if name in _LIMITS else ""

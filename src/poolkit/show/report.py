@@ -158,12 +158,12 @@ def _notes(cell: Cell) -> list[Words]:
     notes: list[Words] = []
     if cell.rescaled:
         gain = f"{cell.gain:,.5g}" if cell.gain < 1e5 else f"{cell.gain:,.0f}"
-        about_en, about_zh = ("about ", "约 ") if cell.gain_varies else ("", "")
+        about_en, about_zh = ("about ", "约") if cell.gain_varies else ("", "")
         notes.append(
             Words(
                 f"Its values leave the picture's range, so they are shown divided by the answer to an all-white "
                 f"picture, here {about_en}{gain}.",
-                f"其数值超出图片的范围，因此显示的是除以“全白图片的结果”之后的值，这里是{about_zh}{gain}。",
+                f"其数值超出图片的范围，因此显示的是除以“全白图片的结果”之后的值，这里是{about_zh} {gain}。",
             )
         )
     if cell.loss.unseen > 5e-4:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def code_of(record: Any) -> str:
-    """How a user writes this window or reducer: the first argument by place, defaults left out.
+    """How a user writes this window or reducer: the first argument by place, most defaults left out.
 
     >>> code_of(Sliding(4, dilation=2))
     'pk.Sliding(4, dilation=2)'
@@ -36,7 +36,8 @@ def code_of(record: Any) -> str:
     parts: list[str] = []
     for place, field in enumerate(fields(record)):
         value = getattr(record, field.name)
-        if field.repr and value != field.default:
+        # A norm's power or a sharpness is worth reading even where it is the usual one.
+        if field.repr and (value != field.default or (place == 0 and isinstance(value, float))):
             parts.append(f"{value:g}" if isinstance(value, float) else repr(value))
             if place > 0:
                 parts[-1] = f"{field.name}={parts[-1]}"
