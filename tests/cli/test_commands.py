@@ -289,3 +289,9 @@ def test_nonsense_is_refused_briefly(spelling):
     done = invoke("explain", spelling)
     assert done.exit_code == 2
     assert len(done.stderr) < 500
+
+
+def test_version():
+    done = invoke("--version")
+    assert done.exit_code == 0
+    assert done.stdout == f"poolkit {poolkit.__version__}\n"

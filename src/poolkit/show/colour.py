@@ -72,5 +72,5 @@ def data_uri(png: bytes) -> str:
 
 def _save(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="poolkit",
-    help="Pooling for neural networks: any window with any reducer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,6 +36,23 @@ def refuse(message: str) -> NoReturn:
     """Say on stderr what is wrong and leave with status 2."""
     typer.echo(f"poolkit cannot do this\n{message}", err=True)
     raise typer.Exit(2)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import poolkit
+
+        typer.echo(f"poolkit {poolkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Pooling for neural networks: any window with any reducer."""
 
 
 @app.command()

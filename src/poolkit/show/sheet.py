@@ -71,5 +71,5 @@ def draw(study: Study) -> bytes:
             rms = f"rms {cell.loss.rms * 255:.0f}"
             pen.text((x + CELL, y + height + 5), rms, ACCENT, font=small, anchor="ra")
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
