@@ -29,15 +29,8 @@ struct Extreme {
   static constexpr A identity = Min ? highest : lowest;
   template <class V>
   static V join(V a, V b) {
-    if constexpr (Min) {
-      const V r = b < a ? b : a;
-      if constexpr (std::is_floating_point_v<A>) return b != b ? b : r;
-      else return r;
-    } else {
-      const V r = b > a ? b : a;
-      if constexpr (std::is_floating_point_v<A>) return b != b ? b : r;
-      else return r;
-    }
+    if constexpr (std::is_floating_point_v<A>) return b != b ? b : pick<Min>(b, a);
+    else return (Min ? b < a : b > a) ? b : a;
   }
 };
 

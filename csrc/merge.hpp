@@ -7,10 +7,10 @@
 
 namespace poolkit::POOLKIT_ISA_NS {
 
-// What may be done beyond the last of len elements when they do not fill a vector.
+// What may be done beyond the end of a row shorter than a vector.
 enum class Tail {
   exact,   // touch nothing beyond
-  spill,   // reading and writing one vector beyond is harmless
+  spill,   // reading and writing the rest of a vector is harmless
   blank,   // the same, and the identity is to be written there
 };
 
@@ -23,54 +23,70 @@ template <class C, int N>
 }
 
 template <class C, int N>
-static void merge_n(typename C::Row dst, const typename C::Row* from, i64 len, Tail tail) {
+static void merge_n(typename C::Row dst, i64 dst_pitch, const typename C::Row* from, i64 src_pitch, i64 rows, i64 len,
+                    Tail tail) {
   constexpr int L = lanes<typename C::A>;
   typename C::Row src[N];
   for (int r = 0; r < N; ++r) src[r] = from[r];
-  // The last whole vector overlaps the one before it; taken first, because dst may be a source.
-  const bool overlap = tail == Tail::exact && len >= L && len % L != 0;
-  typename C::Value last;
-  if (overlap) last = join_at<C, N>(src, len - L);
-  i64 i = 0;
-  for (; i + 2 * L <= len; i += 2 * L) {
-    const auto a = join_at<C, N>(src, i), b = join_at<C, N>(src, i + L);
-    C::put(dst, i, a);
-    C::put(dst, i + L, b);
-  }
-  if (i + L <= len) {
-    C::put(dst, i, join_at<C, N>(src, i));
-    i += L;
-  }
-  if (i == len) return;
-  if (tail == Tail::blank) {
-    C::put(dst, i, C::keep(len - i, join_at<C, N>(src, i)));
-  } else if (tail == Tail::spill) {
-    C::put(dst, i, join_at<C, N>(src, i));
-  } else if (overlap) {
-    C::put(dst, len - L, last);
-  } else {
-    typename C::Cell cell;
-    for (; i < len; ++i) {
-      C::copy1(cell.row(), 0, src[0], i);
-      for (int r = 1; r < N; ++r) C::join1(cell.row(), 0, src[r], i);
-      C::copy1(dst, i, cell.row(), 0);
+  i64 s = 0;
+  if (len <= L && (tail != Tail::exact || len == L)) {
+    // Short rows: one vector each.
+    for (i64 k = 0; k < rows; ++k, s += src_pitch, dst = dst + dst_pitch) {
+      const auto v = join_at<C, N>(src, s);
+      C::put(dst, 0, tail == Tail::blank ? C::keep(len, v) : v);
     }
+    return;
+  }
+  if (len > L && len <= 2 * L) {
+    for (i64 k = 0; k < rows; ++k, s += src_pitch, dst = dst + dst_pitch) {
+      const auto a = join_at<C, N>(src, s), b = join_at<C, N>(src, s + len - L);
+      C::put(dst, 0, a);
+      C::put(dst, len - L, b);
+    }
+    return;
+  }
+  for (i64 k = 0; k < rows; ++k, s += src_pitch, dst = dst + dst_pitch) {
+    if (len < L) {
+      typename C::Cell cell;
+      for (i64 i = 0; i < len; ++i) {
+        C::copy1(cell.row(), 0, src[0], s + i);
+        for (int r = 1; r < N; ++r) C::join1(cell.row(), 0, src[r], s + i);
+        C::copy1(dst, i, cell.row(), 0);
+      }
+      continue;
+    }
+    // The last whole vector overlaps the one before it; taken first, because dst may be a source.
+    const auto last = join_at<C, N>(src, s + len - L);
+    i64 i = 0;
+    for (; i + 2 * L <= len; i += 2 * L) {
+      const auto a = join_at<C, N>(src, s + i), b = join_at<C, N>(src, s + i + L);
+      C::put(dst, i, a);
+      C::put(dst, i + L, b);
+    }
+    if (i + L <= len) C::put(dst, i, join_at<C, N>(src, s + i));
+    C::put(dst, len - L, last);
   }
 }
 
-// dst[i] = src[0][i] joined with src[1][i] ... ; dst is one of the sources or overlaps none.
+// dst[i] = src[0][i] joined with src[1][i] ... for one row of len elements, or for several, pitches apart. dst is one
+// of the sources or overlaps none; rows longer than a vector are touched nowhere beyond their end.
+template <class C>
+static void merge_rows(typename C::Row dst, i64 dst_pitch, const typename C::Row* src, i64 src_pitch, int n, i64 rows,
+                       i64 len, Tail tail) {
+  switch (n) {
+    case 1: return merge_n<C, 1>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 2: return merge_n<C, 2>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 3: return merge_n<C, 3>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 4: return merge_n<C, 4>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 5: return merge_n<C, 5>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 6: return merge_n<C, 6>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 7: return merge_n<C, 7>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    default: return merge_n<C, 8>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+  }
+}
 template <class C>
 static void merge(typename C::Row dst, const typename C::Row* src, int n, i64 len, Tail tail) {
-  switch (n) {
-    case 1: return merge_n<C, 1>(dst, src, len, tail);
-    case 2: return merge_n<C, 2>(dst, src, len, tail);
-    case 3: return merge_n<C, 3>(dst, src, len, tail);
-    case 4: return merge_n<C, 4>(dst, src, len, tail);
-    case 5: return merge_n<C, 5>(dst, src, len, tail);
-    case 6: return merge_n<C, 6>(dst, src, len, tail);
-    case 7: return merge_n<C, 7>(dst, src, len, tail);
-    default: return merge_n<C, 8>(dst, src, len, tail);
-  }
+  merge_rows<C>(dst, 0, src, 0, n, 1, len, tail);
 }
 
 // dst = base joined with base + pitch, ... n rows. Sums of many rows are added in a tree of short chains, so that the
@@ -144,30 +160,37 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
     for (; i < n; ++i) C::join1(dst, at, src, i);
 }
 
-// dst[j] = state of the k taps row[2j], row[2j + 1] (, row[2j + 2]): stride 2 by taking the even and the odd elements
-// of two vectors. Reads up to 2 * lanes elements beyond the last tap.
-template <class C>
-static void halve(typename C::Row dst, typename C::Row row, i64 k, i64 out, Tail tail) {
+// dst[j] = state of the k (2 or 3) taps row[2j], row[2j + 1] ...: stride 2 by taking the even and the odd elements of
+// two vectors. Reads up to 2 * lanes elements beyond the last tap.
+template <class C, int K>
+static void halve_k(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64 pitch, i64 rows, i64 out, Tail tail) {
   constexpr int L = lanes<typename C::A>;
   const auto one = [&](i64 j) {
     const auto a = C::get(row, 2 * j), b = C::get(row, 2 * j + L);
     auto s = C::join(C::even(a, b), C::odd(a, b));
-    if (k == 3) s = C::join(s, C::even(C::get(row, 2 * j + 2), C::get(row, 2 * j + 2 + L)));
+    if constexpr (K == 3) s = C::join(s, C::even(C::get(row, 2 * j + 2), C::get(row, 2 * j + 2 + L)));
     return s;
   };
-  i64 j = 0;
-  for (; j + L <= out; j += L) C::put(dst, j, one(j));
-  if (j == out) return;
-  if (tail != Tail::exact) {
-    C::put(dst, j, one(j));
-  } else if (out >= L) {
-    C::put(dst, out - L, one(out - L));
-  } else {
-    for (; j < out; ++j) {
-      C::copy1(dst, j, row, 2 * j);
-      for (i64 t = 1; t < k; ++t) C::join1(dst, j, row, 2 * j + t);
+  for (i64 r = 0; r < rows; ++r, row = row + pitch, dst = dst + dst_pitch) {
+    if (out < L && tail == Tail::exact) {
+      for (i64 j = 0; j < out; ++j) {
+        typename C::Cell cell;
+        C::copy1(cell.row(), 0, row, 2 * j);
+        for (i64 t = 1; t < K; ++t) C::join1(cell.row(), 0, row, 2 * j + t);
+        C::copy1(dst, j, cell.row(), 0);
+      }
+      continue;
     }
+    i64 j = 0;
+    for (; j + L <= out; j += L) C::put(dst, j, one(j));
+    if (j < out) C::put(dst, out < L ? 0 : out - L, one(out < L ? 0 : out - L));
   }
+}
+template <class C>
+static void halve(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64 pitch, i64 k, i64 rows, i64 out,
+                  Tail tail) {
+  if (k == 2) halve_k<C, 2>(dst, dst_pitch, row, pitch, rows, out, tail);
+  else halve_k<C, 3>(dst, dst_pitch, row, pitch, rows, out, tail);
 }
 
 }  // namespace poolkit::POOLKIT_ISA_NS
