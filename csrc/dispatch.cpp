@@ -1,0 +1,254 @@
+// Checks what a caller handed over, then runs the kernels of the best instruction set this CPU has.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels.hpp"
+#include "plan.hpp"
+
+namespace poolkit {
+
+#define POOLKIT_DECLARE(ns)           \
+  namespace ns {                      \
+  extern const KernelTable kernels;   \
+  }
+#if defined(__x86_64__)
+POOLKIT_DECLARE(baseline)
+POOLKIT_DECLARE(avx2)
+POOLKIT_DECLARE(avx512)
+#elif defined(__aarch64__)
+POOLKIT_DECLARE(neon)
+#else
+POOLKIT_DECLARE(baseline)
+#endif
+
+namespace {
+
+struct Level {
+  const char* name;
+  const KernelTable* table;
+  bool (*runs_here)();
+};
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+         __builtin_cpu_supports("bmi2");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+}
+const Level levels[] = {{"avx512", &avx512::kernels, has_avx512},
+                        {"avx2", &avx2::kernels, has_avx2},
+                        {"baseline", &baseline::kernels, always}};
+#elif defined(__aarch64__)
+const Level levels[] = {{"neon", &neon::kernels, always}};
+#else
+const Level levels[] = {{"baseline", &baseline::kernels, always}};
+#endif
+
+const Level* find(const char* name) {
+  for (const Level& level : levels)
+    if (level.runs_here() && (name == nullptr || std::strcmp(name, level.name) == 0)) return &level;
+  return nullptr;
+}
+
+const Level* initial() {
+  const Level* level = find(std::getenv("POOLKIT_ISA"));
+  return level != nullptr ? level : find(nullptr);
+}
+
+std::atomic<const Level*>& current() {
+  static std::atomic<const Level*> level{initial()};
+  return level;
+}
+
+const KernelTable& table() { return *current().load(std::memory_order_relaxed)->table; }
+
+Status status(const char* wrong) { return wrong == nullptr ? Status() : Status(wrong); }
+
+std::string number(const char* name, i64 value, const char* rule) {
+  return std::string(name) + " is " + std::to_string(value) + "; it must be " + rule;
+}
+
+std::string check_axis(const Axis& a, i64 planes) {
+  if (a.size < 1) return number("input size", a.size, "at least 1");
+  if (a.out < 1) return number("output size", a.out, "at least 1");
+  if (a.kind == AxisKind::adaptive) {
+    // interval() needs (j + 1) * size in 128 bits only; the offsets it returns are below size.
+    return {};
+  }
+  if (a.kernel < 1) return number("kernel_size", a.kernel, "at least 1");
+  if (a.kind == AxisKind::starts) {
+    if (a.kernel > a.size) return number("kernel_size", a.kernel, "at most the input size");
+    if (a.starts == nullptr) return "starts are missing";
+    const i64 rows = a.plane_stride == 0 ? 1 : planes;
+    for (i64 p = 0; p < rows; ++p)
+      for (i64 j = 0; j < a.out; ++j) {
+        const i64 start = a.starts[p * a.plane_stride + j];
+        if (start < 0 || start > a.size - a.kernel) return number("starts", start, "inside the input");
+      }
+    return {};
+  }
+  if (a.stride < 1) return number("stride", a.stride, "at least 1");
+  if (a.dilation < 1) return number("dilation", a.dilation, "at least 1");
+  if (a.before < 0 || a.after < 0) return number("padding", std::min(a.before, a.after), "at least 0");
+  i64 reach, last, end;
+  if (__builtin_mul_overflow(a.kernel - 1, a.dilation, &reach) || __builtin_add_overflow(reach, a.size, &end) ||
+      __builtin_add_overflow(end, a.before, &end) || __builtin_add_overflow(end, a.after, &end))
+    return number("kernel_size", a.kernel, "small enough that dilation * (kernel_size - 1) + padding fits in 64 bits");
+  if (__builtin_mul_overflow(a.out - 1, a.stride, &last) || __builtin_add_overflow(last, reach, &end))
+    return number("stride", a.stride, "small enough that the last window's position fits in 64 bits");
+  if (last - a.before >= a.size) return number("output size", a.out, "such that every window begins inside the input");
+  if (a.dilation == 1) {
+    if (a.before >= a.kernel) return number("padding", a.before, "below the kernel, or a window holds no tap");
+    return {};
+  }
+  // Only windows that overhang an end can lose all their taps, and their origins are the first or the last ones.
+  for (i64 j = 0; j < a.out && window_origin(a, j) < 0; ++j)
+    if (interval(a, j, 0).n < 1) return number("dilation", a.dilation, "such that every window holds a tap");
+  for (i64 j = a.out - 1; j >= 0 && window_origin(a, j) > a.size - 1 - reach; --j)
+    if (interval(a, j, 0).n < 1) return number("dilation", a.dilation, "such that every window holds a tap");
+  return {};
+}
+
+bool same_shape(const View& a, const View& b, int rank) {
+  for (int i = 0; i < 2 + rank; ++i)
+    if (a.shape[i] != b.shape[i]) return false;
+  return true;
+}
+
+std::string check(const Problem& problem, const View& x, const View& y) {
+  if (problem.rank < 1 || problem.rank > 3) return number("rank", problem.rank, "1, 2 or 3");
+  for (int i = 0; i < 2 + problem.rank; ++i)
+    if (x.shape[i] < 0) return number("input shape", x.shape[i], "not negative");
+  if (y.shape[0] != x.shape[0] || y.shape[1] != x.shape[1]) return "output and input differ in batch or channels";
+  for (int i = 0; i < problem.rank; ++i) {
+    const Axis& a = problem.axes[i];
+    if (a.size != x.shape[2 + i]) return number("input shape", x.shape[2 + i], "what the window was planned for");
+    if (a.out != y.shape[2 + i]) return number("output shape", y.shape[2 + i], "what the window was planned for");
+    if (std::string wrong = check_axis(a, x.shape[0] * x.shape[1]); !wrong.empty()) return wrong;
+  }
+  return {};
+}
+
+bool empty(const View& v, int rank) {
+  for (int i = 0; i < 2 + rank; ++i)
+    if (v.shape[i] == 0) return true;
+  return false;
+}
+
+bool floating(DType t) { return int(t) <= int(DType::bf16); }
+
+bool selects(const Problem& p) {
+  return p.reducer == Reducer::Max || p.reducer == Reducer::Min ||
+         (p.reducer == Reducer::Lp && p.params.p == __builtin_inf());
+}
+
+std::string check_offsets_type(DType t) {
+  return t == DType::u8 || t == DType::i16 || t == DType::i32 ? std::string() : "offsets must be uint8, int16 or int32";
+}
+
+}  // namespace
+
+Status forward(const Problem& problem, const View& x, const View& y, const View* offsets, const View* indices,
+               const View* lse, const Exec& exec) {
+  if (std::string wrong = check(problem, x, y); !wrong.empty()) return wrong;
+  const bool integer = !floating(x.dtype);
+  if (integer && int(problem.reducer) > int(Reducer::Mean)) return "this reducer needs a floating input";
+  const DType want = problem.reducer == Reducer::Sum && integer ? DType::i64 : x.dtype;
+  if (y.dtype != want) return "output has the wrong dtype";
+  if ((offsets != nullptr || indices != nullptr) && !selects(problem)) return "only Max and Min have offsets or indices";
+  if (offsets != nullptr && (!same_shape(*offsets, y, problem.rank))) return "offsets and output differ in shape";
+  if (indices != nullptr && (!same_shape(*indices, y, problem.rank) || indices->dtype != DType::i64))
+    return "indices must be int64 and of the output's shape";
+  if (offsets != nullptr)
+    if (std::string wrong = check_offsets_type(offsets->dtype); !wrong.empty()) return wrong;
+  if (lse != nullptr && (!same_shape(*lse, y, problem.rank) || lse->dtype != (x.dtype == DType::f64 ? DType::f64 : DType::f32)))
+    return "lse must have the output's shape and the accumulator's dtype";
+  if (empty(y, problem.rank)) return {};
+  return status(table().forward(problem, x, y, offsets, indices, lse, exec));
+}
+
+Status backward(const Problem& problem, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
+                const View* offsets, const Exec& exec) {
+  if (std::string wrong = check(problem, dx, dy); !wrong.empty()) return "grad: " + wrong;
+  if (!floating(dx.dtype) || dy.dtype != dx.dtype) return "grad must be floating and of the input's dtype";
+  const auto needs = [&](const View* v, const View& like, const char* name, bool same_type) -> std::string {
+    if (v == nullptr) return std::string(name) + " is missing";
+    if (!same_shape(*v, like, problem.rank)) return std::string(name) + " and grad differ in shape";
+    if (same_type && v->dtype != dx.dtype) return std::string(name) + " and grad differ in dtype";
+    return {};
+  };
+  std::string wrong;
+  if (selects(problem)) {
+    wrong = needs(offsets, dy, "indices", false);
+    if (wrong.empty()) wrong = check_offsets_type(offsets->dtype);
+    if (wrong.empty() && problem.reducer == Reducer::Lp) wrong = needs(x, dx, "input", true);
+  } else if (int(problem.reducer) >= int(Reducer::Lp)) {
+    wrong = needs(x, dx, "input", true);
+    if (wrong.empty() && problem.reducer != Reducer::LogSumExp) wrong = needs(y, dy, "output", true);
+    if (wrong.empty() && int(problem.reducer) >= int(Reducer::LogSumExp)) {
+      wrong = needs(lse, dy, "lse", false);
+      if (wrong.empty() && lse->dtype != (dx.dtype == DType::f64 ? DType::f64 : DType::f32)) wrong = "lse has the wrong dtype";
+    }
+  }
+  if (!wrong.empty()) return wrong;
+  if (empty(dx, problem.rank)) return {};
+  return status(table().backward(problem, dy, dx, x, y, lse, offsets, exec));
+}
+
+void offset_box(const Problem& problem, i64 box[3]) {
+  for (int i = 0; i < problem.rank; ++i) box[i] = longest(problem.axes[i]);
+}
+
+namespace {
+
+std::string check_unpool(const View& x, const View& indices, const View& out, int rank) {
+  if (rank < 1 || rank > 3) return number("rank", rank, "1, 2 or 3");
+  if (!same_shape(x, indices, rank)) return "indices and input differ in shape";
+  if (indices.dtype != DType::i64) return "indices must be int64";
+  if (x.dtype != out.dtype) return "input and output differ in dtype";
+  if (x.shape[0] != out.shape[0] || x.shape[1] != out.shape[1]) return "input and output differ in batch or channels";
+  return {};
+}
+
+}  // namespace
+
+Status unpool(const View& x, const View& indices, const View& out, int rank, const Exec& exec) {
+  if (std::string wrong = check_unpool(x, indices, out, rank); !wrong.empty()) return wrong;
+  if (empty(out, rank)) return {};
+  return status(table().unpool(x, indices, out, rank, exec));
+}
+
+Status unpool_backward(const View& dout, const View& indices, const View& dx, int rank, const Exec& exec) {
+  if (std::string wrong = check_unpool(dx, indices, dout, rank); !wrong.empty()) return wrong;
+  if (empty(dout, rank)) return {};
+  return status(table().unpool_backward(dout, indices, dx, rank, exec));
+}
+
+const char* isa() { return current().load()->name; }
+
+bool set_isa(const char* name) {
+  const Level* level = find(name);
+  if (level == nullptr) return false;
+  current().store(level);
+  return true;
+}
+
+const char* const* available_isas() {
+  static const char* names[4] = {};
+  static const bool filled = [] {
+    int n = 0;
+    for (const Level& level : levels)
+      if (level.runs_here()) names[n++] = level.name;
+    return true;
+  }();
+  (void)filled;
+  return names;
+}
+
+}  // namespace poolkit
