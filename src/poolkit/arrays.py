@@ -1,0 +1,220 @@
+"""NumPy arrays into the compiled core: dtypes, layouts, allocation. Every NumPy entry goes through here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poolkit import _core
+from poolkit.errors import PoolError, PoolTypeError, show
+from poolkit.plan import Plan
+from poolkit.reducer import Reducer
+
+Array = npt.NDArray[Any]
+
+DTYPE_CODES: dict[str, int] = {
+    "float32": 0,
+    "float64": 1,
+    "float16": 2,
+    "bfloat16": 3,
+    "int8": 4,
+    "uint8": 5,
+    "int16": 6,
+    "int32": 7,
+    "int64": 8,
+}
+BF16 = DTYPE_CODES["bfloat16"]
+_WIDE = {"float64": np.float64}  # accumulators: float64 for float64, else float32
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a backward pass needs of its forward pass."""
+
+    plan: Plan
+    reducer: Reducer
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    channels_last: bool
+    x: Array | None = None
+    y: Array | None = None
+    lse: Array | None = None
+    offsets: Array | None = None
+
+
+def dtype_code(array: Array, name: str = "input x") -> int:
+    """The core's number for the array's dtype, or a `PoolTypeError`."""
+    code = DTYPE_CODES.get(array.dtype.name)
+    if code is None:
+        raise PoolTypeError(
+            f"{name} of dtype {array.dtype}",
+            f"the dtype is one of {', '.join(DTYPE_CODES)}, here {array.dtype}",
+            f"convert it first, for example {name.split()[-1]}.astype('float32')",
+        )
+    return code
+
+
+def check_array(value: object, name: str = "input x") -> Array:
+    """`value` as an array the core can read: numeric, native byte order, aligned; a copy only where it is not."""
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise PoolTypeError(
+            f"{name}={show(value)}",
+            f"{name} is a NumPy array or a torch tensor, here {type(value).__name__}",
+            "convert it first, for example with numpy.asarray(x)",
+        )
+    array: Array = value
+    dtype_code(array, name)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    elif not array.flags.aligned:
+        array = array.copy()
+    return array
+
+
+def check_reducer(reducer: Reducer, dtype: np.dtype[Any]) -> None:
+    """Powers, exponentials and norms are for floats."""
+    if dtype.kind in "iu" and not reducer.integers:
+        raise PoolTypeError(
+            f"{reducer} on an input x of dtype {dtype}",
+            f"{reducer.name} takes floating-point arrays, here {dtype}",
+            "convert the input first: x.astype('float32')",
+        )
+
+
+@lru_cache(maxsize=4096)
+def offset_dtype(plan: Plan) -> np.dtype[Any]:
+    """The narrowest unsigned integer (or int32) that counts the cells of the plan's longest window."""
+    cells = math.prod(_core.offset_box(plan.spec, plan.starts))
+    return np.dtype(np.uint8 if cells <= 255 else np.uint16 if cells <= 65535 else np.int32)
+
+
+def empty(shape: Sequence[int], dtype: npt.DTypeLike, channels_last: bool, blame: str = "input x") -> Array:
+    """An uninitialised array of logical shape (N, C, spatial...); channels-last in memory if asked."""
+    try:
+        if not channels_last:
+            return np.empty(shape, dtype)
+        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+    except (MemoryError, ValueError):
+        raise PoolError(
+            f"{blame} for an output of shape {tuple(shape)} and dtype {np.dtype(dtype)}",
+            "the output fits in memory, and this machine could not provide it",
+            "ask for fewer windows, or pool in parts",
+        ) from None
+
+
+def is_channels_last(x: Array) -> bool:
+    """Whether the channels of an (N, C, spatial...) array are the innermost in memory."""
+    if x.shape[1] == 1 or x.flags.c_contiguous:
+        return False
+    spatial = [abs(stride) for stride, size in zip(x.strides[2:], x.shape[2:], strict=True) if size > 1]
+    return bool(spatial) and 0 < abs(x.strides[1]) < min(spatial)
+
+
+def raw(array: Array | None) -> Array | None:
+    """bfloat16 has no buffer format: the core reads its bits."""
+    return array.view(np.uint16) if array is not None and array.dtype.name == "bfloat16" else array
+
+
+def forward(
+    x: Array, plan: Plan, reducer: Reducer, *, return_indices: bool = False, save: bool = False
+) -> tuple[Array, Array | None, Saved | None]:
+    """Pools ``x`` of logical shape (N, C, spatial...); gives y, the indices and what `backward` needs."""
+    check_reducer(reducer, x.dtype)
+    code = dtype_code(x)
+    shape, last = (*x.shape[:2], *plan.out_shape), is_channels_last(x)
+    y = empty(shape, np.int64 if reducer.widens and x.dtype.kind in "iu" else x.dtype, last)
+    indices = empty(shape, np.int64, last) if return_indices else None
+    keeps = reducer.keeps if save else ()
+    offsets = empty(shape, offset_dtype(plan), last) if "offsets" in keeps else None
+    wide = _WIDE.get(x.dtype.name, np.float32)
+    lse = empty(shape, wide, last) if "lse" in keeps else None
+    if x.shape[0]:
+        _checked(
+            _core.forward(
+                reducer.code, reducer.params, plan.spec, plan.starts, raw(x), raw(y), offsets, indices, lse, code
+            )
+        )
+    if not save:
+        return y, indices, None
+    kept = Saved(
+        plan,
+        reducer,
+        x.dtype,
+        x.shape,
+        last,
+        x=x if "x" in keeps else None,
+        y=y if "y" in keeps else None,
+        lse=lse,
+        offsets=offsets,
+    )
+    return y, indices, kept
+
+
+def backward(grad: Array, saved: Saved) -> Array:
+    """The gradient of the input, of its shape and dtype."""
+    plan, reducer = saved.plan, saved.reducer
+    expected = (*saved.shape[:2], *plan.out_shape)
+    if grad.shape != expected:
+        raise PoolError(
+            f"grad of shape {grad.shape}",
+            f"grad has the shape of the pooled output, here {expected}",
+            "pass the gradient of that output",
+        )
+    if grad.dtype != saved.dtype or saved.dtype.kind in "iu":
+        raise PoolTypeError(
+            f"grad of dtype {grad.dtype}",
+            f"grad has the floating-point dtype of the input x, here {saved.dtype}",
+            "convert grad to the input's dtype; integer inputs have no gradient",
+        )
+    dx = empty(saved.shape, saved.dtype, saved.channels_last)
+    if saved.shape[0]:
+        _checked(
+            _core.backward(
+                reducer.code,
+                reducer.params,
+                plan.spec,
+                plan.starts,
+                raw(grad),
+                raw(dx),
+                raw(saved.x),
+                raw(saved.y),
+                saved.lse,
+                saved.offsets,
+                DTYPE_CODES[saved.dtype.name],
+            )
+        )
+    return dx
+
+
+def unpool(x: Array, indices: Array, sizes: Sequence[int]) -> Array:
+    """Scatters x (N, C, spatial...) to the flat plane positions `indices` of zeros of spatial shape `sizes`."""
+    out = empty((*x.shape[:2], *sizes), x.dtype, is_channels_last(x), f"output_size={tuple(sizes)}")
+    if x.shape[0] == 0:
+        return out
+    status = _core.unpool(raw(x), indices, raw(out), len(sizes), dtype_code(x))
+    if status:
+        raise index_error(indices, math.prod(sizes), status)
+    return out
+
+
+def index_error(indices: Array, cells: int, status: str) -> PoolError:
+    """The error for indices outside a plane of `cells` cells."""
+    low, high = int(indices.min()), int(indices.max())
+    if low >= 0 and high < cells:
+        return PoolError("indices", status, "pass the indices that max pooling returned")
+    return PoolError(
+        f"indices with the value {low if low < 0 else high}",
+        f"indices are flat positions in the output plane, in [0, {cells}), here {low} to {high}",
+        "pass the indices that max pooling returned, and the output_size of its input",
+    )
+
+
+def _checked(status: str | None) -> None:
+    if status:
+        raise PoolError("arguments for the compiled core", status, "pass what a plan and a forward pass gave")

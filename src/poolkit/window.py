@@ -1,0 +1,497 @@
+"""Windows: which inputs each output sees. A window knows no framework and no data, only sizes.
+
+`Sliding`, `Adaptive`, `Fractional` and `Global` are frozen records, checked when they are made. ``plan(sizes)`` gives
+the `Plan` of one input size, cached per window and sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from poolkit.errors import PoolError, PoolTypeError, flag, integer, integers, number, show
+from poolkit.plan import AxisPlan, Plan, check_cells, check_sizes, sliding_axis
+
+Padding = int | str | tuple[int | tuple[int, int], ...]
+SAME_NAMES = ("same", "same_lower", "valid")
+
+
+@runtime_checkable
+class Window(Protocol):
+    """What `poolkit.pool` asks of a window."""
+
+    @property
+    def rank(self) -> int | None:
+        """Number of pooled axes, or None if the window fits any."""
+        ...
+
+    @property
+    def blame(self) -> str:
+        """The argument that sets the number of windows, named when they are too many."""
+        ...
+
+    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+        """The plan for these sizes of the pooled axes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Windows of `kernel_size` cells, `stride` apart.
+
+    Args:
+        kernel_size: cells of a window; an int, or one per axis.
+        stride: distance between windows; None means `kernel_size`.
+        padding: cells added on both sides; an int, one per axis, a ``(before, after)`` pair per axis, ``"same"``
+            (``ceil(size / stride)`` windows, the odd cell at the end), ``"same_lower"`` (at the beginning) or
+            ``"valid"`` (none). Padding is never a candidate of a maximum. Before and after together are at most the
+            effective kernel ``dilation * (kernel_size - 1) + 1`` and each is smaller than it.
+        dilation: distance between the cells of a window.
+        ceil_mode: keep a last window that overhangs the end, if it starts inside the input or its left padding.
+
+    Raises:
+        PoolTypeError: an argument is not an integer (bools, floats and strings are refused).
+        PoolError: an argument is out of range, lengths differ, or (in `plan`) the window does not fit the input.
+
+    >>> Sliding(3, stride=2, padding=1).plan((7, 8)).out_shape
+    (4, 4)
+    """
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None = None
+    padding: Padding = 0
+    dilation: int | tuple[int, ...] = 1
+    ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "kernel_size", integers(self.kernel_size, "kernel_size", 1))
+        if self.stride is not None:
+            put(self, "stride", integers(self.stride, "stride", 1))
+        put(self, "padding", _padding(self.padding))
+        put(self, "dilation", integers(self.dilation, "dilation", 1))
+        put(self, "ceil_mode", flag(self.ceil_mode, "ceil_mode"))
+        if isinstance(self.padding, str) and self.ceil_mode:
+            raise PoolError(
+                f"ceil_mode=True with padding={self.padding!r}",
+                "padding='same', 'same_lower' and 'valid' already fix the number of windows, so ceil_mode is False",
+                "drop ceil_mode, or give the padding in cells",
+            )
+        lengths = {
+            name: len(value)
+            for name in ("kernel_size", "stride", "padding", "dilation")
+            if isinstance(value := getattr(self, name), tuple)
+        }
+        if len(set(lengths.values())) > 1:
+            raise PoolError(
+                ", ".join(f"{name}={show(getattr(self, name))}" for name in lengths),
+                "arguments given per axis have one value for each pooled axis, here "
+                + ", ".join(f"{count} for {name}" for name, count in lengths.items()),
+                "give every tuple the same length, or an int for all axes",
+            )
+
+    @property
+    def rank(self) -> int | None:
+        """Number of pooled axes if an argument is given per axis, else None."""
+        for value in (self.kernel_size, self.stride, self.padding, self.dilation):
+            if isinstance(value, tuple):
+                return len(value)
+        return None
+
+    @property
+    def blame(self) -> str:
+        """The input: a sliding window never makes many more windows than there are cells."""
+        return "input x"
+
+    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+        """The plan for these sizes of the pooled axes."""
+        return _cached_plan(self, tuple(sizes))
+
+    def _axes(self, sizes: tuple[int, ...]) -> tuple[AxisPlan, ...]:
+        rank = len(sizes)
+        kernels, dilations = spread(self.kernel_size, rank), spread(self.dilation, rank)
+        strides = kernels if self.stride is None else spread(self.stride, rank)
+        padding = self.padding
+        pads: Sequence[str | int | tuple[int, int]] = padding if isinstance(padding, tuple) else (padding,) * rank
+        return tuple(
+            sliding_axis(size, kernel, stride, (pad, pad) if isinstance(pad, int) else pad, dilation, self.ceil_mode, i)
+            for i, (size, kernel, stride, pad, dilation) in enumerate(
+                zip(sizes, kernels, strides, pads, dilations, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """`output_size` windows that share out the input: window ``i`` is ``[floor(i I / O), ceil((i + 1) I / O))``.
+
+    Neighbours overlap where ``O`` does not divide ``I``; ``O`` may exceed ``I``.
+
+    Args:
+        output_size: windows per axis, an int or one per axis; None keeps the size of an axis.
+
+    Raises:
+        PoolTypeError: an entry is neither an integer nor None.
+        PoolError: an entry is below 1.
+
+    >>> [a.tolist() for a in (Adaptive(3).plan((10,)).axes[0].start, Adaptive(3).plan((10,)).axes[0].stop)]
+    [[0, 3, 6], [4, 7, 10]]
+    """
+
+    output_size: int | None | tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_size", _output_sizes(self.output_size))
+
+    @property
+    def rank(self) -> int | None:
+        """Number of pooled axes if `output_size` is given per axis, else None."""
+        return len(self.output_size) if isinstance(self.output_size, tuple) else None
+
+    @property
+    def blame(self) -> str:
+        """The argument that sets the number of windows."""
+        return f"output_size={self.output_size}"
+
+    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+        """The plan for these sizes of the pooled axes."""
+        return _cached_plan(self, tuple(sizes))
+
+    def _axes(self, sizes: tuple[int, ...]) -> tuple[AxisPlan, ...]:
+        wanted = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * len(sizes)
+        check_cells([size if out is None else out for size, out in zip(sizes, wanted, strict=True)], 1, 1, self.blame)
+        return tuple(
+            AxisPlan("adaptive", size, size if out is None else out) for size, out in zip(sizes, wanted, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Global:
+    """One window that covers every pooled axis.
+
+    Args:
+        keepdims: keep the pooled axes with size 1; False drops them from the result.
+
+    >>> Global().plan((5, 6)).out_shape
+    (1, 1)
+    """
+
+    keepdims: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keepdims", flag(self.keepdims, "keepdims"))
+
+    @property
+    def rank(self) -> int | None:
+        """None: fits any number of pooled axes."""
+        return None
+
+    @property
+    def blame(self) -> str:
+        """The input alone sets the number of windows."""
+        return "input x"
+
+    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+        """The plan for these sizes of the pooled axes."""
+        return _cached_plan(self, tuple(sizes))
+
+    def _axes(self, sizes: tuple[int, ...]) -> tuple[AxisPlan, ...]:
+        return tuple(AxisPlan("adaptive", size, 1) for size in sizes)
+
+
+@dataclass(frozen=True)
+class Fractional:
+    """Windows of `kernel_size` cells at pseudo-random places, about ``size / output_size`` apart (Graham, 2014).
+
+    With ``a = (size - kernel) / (out - 1)`` and a uniform ``u`` in [0, 1) for every sample, channel and axis, window
+    ``i`` starts at ``floor((i + u) a) - floor(u a)`` and the last one ends the input.
+
+    Args:
+        kernel_size: cells of a window; an int, or one per axis.
+        output_size: windows per axis, or
+        output_ratio: windows as a fraction of the input, in (0, 1]; exactly one of the two is given.
+        random_samples: the uniforms, ``[N, C, axes]``; the first column drives the last axis in 2-D and the first
+            axis in 3-D, as in torch. None: drawn from the seed given to `poolkit.pool`.
+
+    Raises:
+        PoolTypeError: an argument has a wrong type.
+        PoolError: a value is out of range, both or neither of the sizes are given, or (in `plan`) the windows do not
+            fit: ``kernel_size + output_size - 1 <= size``.
+
+    >>> Fractional(2, output_ratio=0.5).plan((10, 10)).out_shape
+    (5, 5)
+    """
+
+    kernel_size: int | tuple[int, ...]
+    output_size: int | tuple[int, ...] | None = None
+    output_ratio: float | tuple[float, ...] | None = None
+    random_samples: Any = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "kernel_size", integers(self.kernel_size, "kernel_size", 1))
+        if (self.output_size is None) == (self.output_ratio is None):
+            raise PoolError(
+                f"output_size={show(self.output_size)}, output_ratio={show(self.output_ratio)}",
+                "exactly one of output_size and output_ratio is given",
+                "pass output_size=... for a fixed size, or output_ratio=0.5 for half the input's",
+            )
+        if self.output_size is not None:
+            put(self, "output_size", integers(self.output_size, "output_size", 1))
+        else:
+            put(self, "output_ratio", _ratios(self.output_ratio))
+        wanted, name = (
+            (self.output_ratio, "output_ratio") if self.output_size is None else (self.output_size, "output_size")
+        )
+        if isinstance(wanted, tuple) and isinstance(self.kernel_size, tuple) and len(wanted) != len(self.kernel_size):
+            raise PoolError(
+                f"kernel_size={self.kernel_size}, {name}={wanted}",
+                f"arguments given per axis have one value for each pooled axis, here {len(self.kernel_size)} for "
+                f"kernel_size, {len(wanted)} for {name}",
+                "give both the same length, or a single value for all axes",
+            )
+
+    @property
+    def rank(self) -> int | None:
+        """Number of pooled axes if an argument is given per axis, else None."""
+        for value in (self.kernel_size, self.output_size, self.output_ratio):
+            if isinstance(value, tuple):
+                return len(value)
+        return None
+
+    @property
+    def blame(self) -> str:
+        """The input: there are never more windows than cells."""
+        return "input x"
+
+    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+        """The plan for these sizes; `samples` holds the uniforms, ``[planes or 1, axes]`` or ``[N, C, axes]``.
+
+        Without samples (here or in the record) every ``u`` is 0: enough for shapes.
+        """
+        base = _cached_plan(self, tuple(sizes))
+        samples = self.random_samples if samples is None else samples
+        if samples is None:
+            return base
+        columns = check_samples(samples, len(sizes), "random_samples")
+        # torch keeps its samples in the order W, H for images, but T, H, W for volumes
+        order = (1, 0) if len(sizes) == 2 else range(len(sizes))
+        return Plan(
+            tuple(
+                AxisPlan(
+                    "starts", axis.size, axis.out, axis.kernel, starts=fractional_starts(axis, columns[:, column])
+                )
+                for axis, column in zip(base.axes, order, strict=True)
+            )
+        )
+
+    def draw(self, planes: int, rank: int, seed: int | None, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        """Uniforms for `planes` planes (samples times channels) from NumPy's default generator: ``[planes, rank]``."""
+        if seed is not None:
+            seed = integer(seed, "seed", 0)
+        kind = np.float64 if np.dtype(dtype) == np.float64 else np.float32
+        return np.random.default_rng(seed).random((planes, rank), dtype=kind)
+
+    def _axes(self, sizes: tuple[int, ...]) -> tuple[AxisPlan, ...]:
+        rank = len(sizes)
+        kernels = spread(self.kernel_size, rank)
+        if self.output_size is not None:
+            outs, given = spread(self.output_size, rank), f"output_size={self.output_size}"
+        else:
+            ratios = self.output_ratio if isinstance(self.output_ratio, tuple) else (self.output_ratio,) * rank
+            outs = tuple(int(size * cast(float, ratio)) for size, ratio in zip(sizes, ratios, strict=True))
+            given = f"output_ratio={self.output_ratio}"
+        for axis, (size, kernel, out) in enumerate(zip(sizes, kernels, outs, strict=True)):
+            where = f"on an axis of size {size} (pooled axis {axis})"
+            if out < 1:
+                raise PoolError(
+                    f"{given} {where}",
+                    f"the ratio leaves at least one window: floor(size * output_ratio) >= 1, here {out}",
+                    f"use an output_ratio of at least {1 / size:.6g}",
+                )
+            if kernel + out - 1 > size:
+                raise PoolError(
+                    f"kernel_size={kernel} with {given} {where}",
+                    f"the windows fit: kernel_size + output_size - 1 <= size, here {kernel} + {out} - 1 <= {size}",
+                    f"use a kernel_size of at most {max(size - out + 1, 1)} or fewer outputs",
+                )
+        return tuple(
+            AxisPlan("starts", size, out, kernel, starts=fractional_starts_shape(size, out, kernel))
+            for size, kernel, out in zip(sizes, kernels, outs, strict=True)
+        )
+
+
+def fractional_starts_shape(size: int, out: int, kernel: int) -> npt.NDArray[np.int64]:
+    """The starts for ``u = 0``."""
+    return fractional_starts(AxisPlan("starts", size, out, kernel), np.zeros(1, np.float64))
+
+
+def fractional_starts(axis: AxisPlan, uniforms: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Window starts ``[len(uniforms), out]``, worked out in the uniforms' own precision, as torch does."""
+    kind = uniforms.dtype.type
+    room = axis.size - axis.kernel
+    starts = np.full((len(uniforms), axis.out), room, dtype=np.int64)
+    if axis.out > 1:
+        alpha = kind(room) / kind(axis.out - 1)
+        u = uniforms[:, None]
+        windows = np.arange(axis.out - 1).astype(uniforms.dtype)
+        places = ((windows + u) * alpha).astype(np.int64) - (u * alpha).astype(np.int64)
+        starts[:, :-1] = np.clip(places, 0, room)  # rounding must never carry a window past the end
+    return starts
+
+
+def check_samples(samples: Any, rank: int, name: str) -> npt.NDArray[Any]:
+    """The uniforms as a float array ``[planes, rank]``, or an error that names them."""
+    array = np.asarray(samples)
+    if array.dtype.kind != "f":
+        raise PoolTypeError(
+            f"{name} of dtype {array.dtype}", f"{name} holds floats in [0, 1)", f"pass {name} as a float32 array"
+        )
+    if array.ndim not in (2, 3) or array.shape[-1] != rank:
+        raise PoolError(
+            f"{name} of shape {array.shape}",
+            f"{name} has one uniform for each sample, channel and pooled axis: (N, C, {rank})",
+            f"pass {name} of shape (N, C, {rank})",
+        )
+    inside = (array >= 0) & (array < 1)
+    if not inside.all():
+        bad = array[~inside].flat[0]
+        raise PoolError(
+            f"{name} with the value {bad}", f"values of {name} lie in [0, 1), here {bad}", "draw them uniformly there"
+        )
+    flat = array.reshape(-1, rank)
+    return flat.astype(np.float32) if flat.dtype.itemsize < 4 else flat
+
+
+def spread(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """One value for each of `rank` axes."""
+    return value if isinstance(value, tuple) else (value,) * rank
+
+
+def plan_for(window: Window, shape: Sequence[int], rank: int, *, samples: Any = None, itemsize: int = 8) -> Plan:
+    """The plan for an input of logical shape ``(N, C, *sizes)`` or ``(C, *sizes)``: the validator of every front end.
+
+    Raises `PoolError` if the shape does not suit the window, has an empty axis other than the batch, or if the output
+    (of `itemsize` bytes a cell) could not be held by any address space.
+    """
+    shape = tuple(shape)
+    if len(shape) not in (rank + 1, rank + 2):
+        raise PoolError(
+            f"input x of shape {shape}",
+            f"{rank}-D pooling takes an input of {rank + 2} axes (N, C, {rank} pooled) or {rank + 1} (C, {rank} "
+            f"pooled), here {len(shape)}",
+            "add or drop axes, or use the pooling of another rank",
+        )
+    channels, sizes = shape[-rank - 1], shape[-rank:]
+    if channels < 1:
+        raise PoolError(
+            f"input x of shape {shape}",
+            f"every axis except the batch has at least one cell, here there are {channels} channels",
+            "drop the empty input before pooling",
+        )
+    if window.rank not in (None, rank):
+        raise PoolError(
+            f"{_per_axis(window)} for an input x of shape {shape}",
+            f"arguments given per axis have one value for each pooled axis: expected {rank}, here {window.rank}",
+            f"give {rank} values, or a single one for all axes",
+        )
+    planes = channels * (shape[0] if len(shape) == rank + 2 else 1)
+    try:
+        check_sizes(sizes)
+        plan = window.plan(sizes, samples=samples)
+        check_cells(plan.out_shape, planes, itemsize, window.blame)
+        if plan.starts is not None and plan.starts.shape[0] not in (1, planes):
+            raise PoolError(
+                f"random_samples for {plan.starts.shape[0]} planes",
+                f"random_samples has one row for each sample and channel: {planes} here, or one for all",
+                "pass random_samples of shape (N, C, axes)",
+            )
+    except PoolError as error:
+        raise error.on(shape) from None
+    return plan
+
+
+def _per_axis(window: Window) -> str:
+    names = ("kernel_size", "stride", "padding", "dilation", "output_size", "output_ratio")
+    given = ((name, getattr(window, name, None)) for name in names)
+    return ", ".join(f"{name}={show(value)}" for name, value in given if isinstance(value, tuple)) or show(window)
+
+
+@lru_cache(maxsize=4096)
+def _cached_plan(window: Any, sizes: tuple[int, ...]) -> Plan:
+    check_sizes(sizes)
+    if window.rank not in (None, len(sizes)):
+        raise PoolError(
+            f"{_per_axis(window)} for {len(sizes)} pooled axes",
+            f"arguments given per axis have one value for each pooled axis: expected {len(sizes)}, here {window.rank}",
+            f"give {len(sizes)} values, or a single one for all axes",
+        )
+    return Plan(window._axes(sizes))
+
+
+def _padding(padding: object) -> Padding:
+    if isinstance(padding, str):
+        if padding not in SAME_NAMES:
+            raise PoolError(
+                f"padding={show(padding)}",
+                f"padding as a word is one of {', '.join(map(repr, SAME_NAMES))}, here {show(padding)}",
+                "use one of these words, or cells as integers",
+            )
+        return padding
+    if not isinstance(padding, list | tuple):
+        return integer(padding, "padding", 0)
+    items = cast("Sequence[object]", padding)
+    if not 1 <= len(items) <= 3:
+        raise PoolError(
+            f"padding={show(padding)}",
+            f"padding holds one entry for each of 1 to 3 pooled axes, here {len(items)}",
+            "pass an int, one int per axis, or a (before, after) pair per axis",
+        )
+    return tuple(_padding_of_axis(item, padding) for item in items)
+
+
+def _padding_of_axis(item: object, padding: object) -> int | tuple[int, int]:
+    if not isinstance(item, list | tuple):
+        return integer(item, "padding", 0, given=padding)
+    pair = cast("Sequence[object]", item)
+    if len(pair) != 2:
+        raise PoolError(
+            f"padding={show(padding)}",
+            f"padding of an axis is an int or a (before, after) pair, here {len(pair)} values",
+            "pass padding such as ((1, 0), (1, 0))",
+        )
+    before, after = (integer(value, "padding", 0, given=padding) for value in pair)
+    return before, after
+
+
+def _output_sizes(value: object) -> int | None | tuple[int | None, ...]:
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+        if 1 <= len(items) <= 3:
+            return tuple(None if item is None else integer(item, "output_size", 1, given=value) for item in items)
+    return integers(value, "output_size", 1)
+
+
+def _ratios(value: object) -> float | tuple[float, ...]:
+    items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
+    if not 1 <= len(items) <= 3:
+        raise PoolError(
+            f"output_ratio={show(value)}",
+            f"output_ratio holds one number, or one for each of 1 to 3 pooled axes, here {len(items)}",
+            "pass a number such as output_ratio=0.5",
+        )
+    ratios = tuple(number(item, "output_ratio", low=0.0) for item in items)
+    if max(ratios) > 1:
+        raise PoolError(
+            f"output_ratio={show(value)}",
+            f"0 < output_ratio <= 1, here {max(ratios)}",
+            "pooling never makes more windows than there are cells: use a ratio of at most 1",
+        )
+    return ratios if isinstance(value, list | tuple) else ratios[0]
