@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch._dynamo import assume_constant_result
 from torch.autograd import forward_ad
+from torch.overrides import handle_torch_function
 
+from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
-from poolkit.plan import Plan
 from poolkit.reducer import Reducer
 from poolkit.torch import autograd, ops
 from poolkit.window import Fractional, Global, Window, plan_for, spread
@@ -29,16 +30,15 @@ _transforms_active: Callable[[], bool] = getattr(torch._C, "_are_functorch_trans
 _compiling = torch.compiler.is_compiling
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A pooling call without its tensor: the plan string and what autograd has to know."""
+class Call(NamedTuple):
+    """A pooling call without its tensor: constants only, so that torch.compile can hold it."""
 
     plan: str
     rank: int
     keeps: int
     offset_bytes: int
     squeeze: bool
-    geometry: Plan | None  # of fractional windows, whose starts belong to the call and not to the plan
+    fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
 
 
 def pool(
@@ -84,31 +84,93 @@ def pool(
             "pass one of these two words",
         )
     samples = window.random_samples if isinstance(window, Fractional) else None
-    return run(x, (window, reducer), lambda: (window, reducer), rank, return_indices, samples, seed)
+    return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed)
 
 
 def run(
     x: Tensor,
-    key: Hashable,
-    parts: Callable[[], Parts],
+    build: Callable[..., Parts],
+    settings: tuple[Any, ...],
     rank: int,
     return_indices: bool = False,
     samples: Tensor | None = None,
     seed: int | None = None,
 ) -> Result:
-    """Pools x by the window and reducer that ``parts()`` makes; equal keys must mean equal parts."""
+    """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
     if _compiling():
-        return _pool(x, _constant_call(parts(), x, rank, return_indices), return_indices, samples, seed)
+        # range() makes plain integers of symbolic sizes: the plan is a constant, and a new size a new graph.
+        shape = tuple([range(size).stop for size in x.shape])
+        call = Call(*_constant_call(build, settings, shape, x.dtype, rank, return_indices))
+        return _pool(x, call, return_indices, samples, seed)
+    if x.__class__ is not Tensor and not isinstance(x, Tensor):
+        return _foreign(x, build(*settings), rank, return_indices, seed)
     try:
-        call = _calls[key, x.shape, x.dtype, rank, return_indices]
-    except (KeyError, TypeError, AttributeError):
-        call = _new_call(parts(), _tensor(x), rank, return_indices, key)
-    if x.requires_grad or call.geometry is not None or call.squeeze or not _plain():
+        call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
+    except TypeError:  # a list among the settings, or symbolic sizes
+        call = None
+    if call is None:
+        shape = tuple(int(size) for size in x.shape)
+        call = find_call(build, settings, shape, x.dtype, rank, return_indices)
+    if x.requires_grad or call.fractional is not None or call.squeeze or not _plain():
         return _pool(x, call, return_indices, samples, seed)
     try:
         return ops.pool_with_indices(x, call.plan) if return_indices else ops.pool(x, call.plan)
     except (NotImplementedError, RuntimeError) as error:
         raise explain(error, x) from None
+
+
+def find_call(
+    build: Callable[..., Parts],
+    settings: tuple[Any, ...],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    rank: int,
+    return_indices: bool,
+) -> Call:
+    """The `Call` for an input of this shape and dtype, after all checks; remembered where it can be."""
+    window, reducer = build(*settings)
+    _check_dtype(dtype, reducer)
+    if return_indices and not reducer.selects:
+        raise PoolError(
+            f"return_indices=True with {reducer}",
+            f"only reducers that choose a cell have indices, and {reducer.name} chooses none",
+            "drop return_indices, or use Max() or Min()",
+        )
+    if isinstance(window, Fractional):
+        # The samples are tensors, and become starts by torch operations that torch.compile can see.
+        window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
+    plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
+    call = Call(
+        ops.encode(reducer.code, reducer.params, plan.spec),
+        rank,
+        autograd.mask(reducer.keeps),
+        offset_dtype(plan).itemsize if "offsets" in reducer.keeps else 0,
+        isinstance(window, Global) and not window.keepdims,
+        None if plan.starts is None else tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes),
+    )
+    try:
+        if len(_calls) >= 4096:
+            _calls.clear()
+        _calls[build, settings, torch.Size(shape), dtype, rank, return_indices] = call
+    except TypeError:
+        pass
+    return call
+
+
+@assume_constant_result
+def _constant_call(*arguments: Any) -> tuple[Any, ...]:
+    return tuple(find_call(*arguments))
+
+
+def _as_given(window: Window, reducer: Reducer) -> Parts:
+    return window, reducer
+
+
+def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: int | None) -> Any:
+    """Stand-ins for tensors, such as torch.fx proxies, take the call over; anything else is an error."""
+    if not hasattr(type(x), "__torch_function__"):
+        return _tensor(x)
+    return handle_torch_function(pool, (x,), x, *parts, return_indices=return_indices, rank=rank, seed=seed)
 
 
 def max_unpool(
@@ -146,7 +208,7 @@ def max_unpool(
             "indices have the shape of x",
             "pass the indices that came with x from max pooling",
         )
-    _check_dtype(x)
+    _check_dtype(x.dtype)
     try:
         if x.requires_grad or _compiling() or not _plain():
             return cast(Tensor, autograd.Unpool.apply(x, indices, sizes))
@@ -190,7 +252,7 @@ def _plain() -> bool:
 
 
 def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int | None) -> Result:
-    starts = None if call.geometry is None else _starts(x, call.geometry, samples, seed)
+    starts = None if call.fractional is None else _starts(x, call.fractional, samples, seed)
     arguments = (x, starts, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
         if _compiling() or _plain():
@@ -211,61 +273,21 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int |
     return outputs
 
 
-def _new_call(parts: Parts, x: Tensor, rank: int, return_indices: bool, key: Hashable | None = None) -> Call:
-    window, reducer = parts
-    _check_dtype(x, reducer)
-    if return_indices and not reducer.selects:
-        raise PoolError(
-            f"return_indices=True with {reducer}",
-            f"only reducers that choose a cell have indices, and {reducer.name} chooses none",
-            "drop return_indices, or use Max() or Min()",
-        )
-    call = make_call(window, reducer, tuple(int(size) for size in x.shape), x.element_size(), rank)
-    try:
-        if len(_calls) >= 4096:
-            _calls.clear()
-        _calls[key, x.shape, x.dtype, rank, return_indices] = call
-    except TypeError:
-        pass  # a list among the arguments, or symbolic sizes: not worth remembering
-    return call
-
-
-def make_call(window: Window, reducer: Reducer, shape: tuple[int, ...], itemsize: int, rank: int) -> Call:
-    """The call for an input of this shape, after all checks."""
-    if isinstance(window, Fractional):
-        # The samples are tensors, and become starts by torch operations that torch.compile can see.
-        window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
-    plan = plan_for(window, shape, rank, itemsize=8 if reducer.widens else itemsize)
-    box = math.prod(plan.box)
-    return Call(
-        ops.encode(reducer.code, reducer.params, plan.spec),
-        rank,
-        autograd.mask(reducer.keeps),
-        1 if box <= 255 else 2 if box <= 65535 else 4,
-        isinstance(window, Global) and not window.keepdims,
-        plan if plan.starts is not None else None,
-    )
-
-
-def _constant_call(parts: Parts, x: Tensor, rank: int, return_indices: bool) -> Call:
-    return _new_call(parts, x, rank, return_indices)
-
-
-def _starts(x: Tensor, plan: Plan, samples: Any, seed: int | None) -> Tensor:
+def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: int | None) -> Tensor:
     """Window starts ``[planes, sum of outs]`` of fractional windows: `window.fractional_starts` as tensor operations."""
-    rank = plan.rank
+    rank = len(axes)
     if samples is None:
         samples = fractional_samples(x, rank, seed)
     else:
         samples = _check_samples(samples, x, rank)
     columns = samples.reshape(-1, rank)
     parts: list[Tensor] = []
-    for axis, column in zip(plan.axes, (1, 0) if rank == 2 else range(rank), strict=True):
-        u, room = columns[:, column : column + 1], axis.size - axis.kernel
+    for (size, out, kernel), column in zip(axes, (1, 0) if rank == 2 else range(rank), strict=True):
+        u, room = columns[:, column : column + 1], size - kernel
         last = u.new_full((len(columns), 1), room, dtype=torch.int64)
-        if axis.out > 1:
-            alpha = u.new_full((), room) / u.new_full((), axis.out - 1)
-            windows = torch.arange(axis.out - 1, device=u.device).to(u.dtype)
+        if out > 1:
+            alpha = u.new_full((), room) / u.new_full((), out - 1)
+            windows = torch.arange(out - 1, device=u.device).to(u.dtype)
             first = ((windows + u) * alpha).long() - (u * alpha).long()
             parts.append(first.clamp(0, room))
         parts.append(last)
@@ -316,16 +338,16 @@ def _tensor(x: object, name: str = "input x") -> Tensor:
     )
 
 
-def _check_dtype(x: Tensor, reducer: Reducer | None = None) -> None:
-    if x.dtype not in ops.DTYPES:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in ops.DTYPES)
+def _check_dtype(dtype: torch.dtype, reducer: Reducer | None = None) -> None:
+    if dtype not in ops.DTYPES:
+        names = ", ".join(str(known).removeprefix("torch.") for known in ops.DTYPES)
         raise PoolTypeError(
-            f"input x of dtype {x.dtype}", f"the dtype is one of {names}, here {x.dtype}", "convert it first: x.float()"
+            f"input x of dtype {dtype}", f"the dtype is one of {names}, here {dtype}", "convert it first: x.float()"
         )
-    if reducer is not None and not reducer.integers and not x.dtype.is_floating_point:
+    if reducer is not None and not reducer.integers and not dtype.is_floating_point:
         raise PoolTypeError(
-            f"{reducer} on an input x of dtype {x.dtype}",
-            f"{reducer.name} takes floating-point tensors, here {x.dtype}",
+            f"{reducer} on an input x of dtype {dtype}",
+            f"{reducer.name} takes floating-point tensors, here {dtype}",
             "convert the input first: x.float()",
         )
 

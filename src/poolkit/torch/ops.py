@@ -285,7 +285,8 @@ def _cpu_forward(
     from poolkit import _core
 
     what = decode(plan)
-    extra = [OFFSET_DTYPES[offset_bytes]] * bool(offset_bytes) + [torch.int64] * indices + [None] * lse
+    extra: list[torch.dtype | None] = [OFFSET_DTYPES[offset_bytes]] if offset_bytes else []
+    extra += [torch.int64] * indices + [None] * lse
     outputs = _outputs(x, plan, *extra)
     places = iter(outputs[1:])
     offset_out = next(places) if offset_bytes else None
