@@ -2,7 +2,8 @@
 
 `Pool` is the cheap one. `TransformedPool` does the same with ``setup_context``, which functorch (`torch.func.grad`,
 `vmap`, ...) insists on and which costs 20 us more a call. Outside of both lies the plain operator, for whoever needs no
-gradient. The gradients themselves are computed once: a second differentiation is an error, never a wrong value.
+gradient. `Gradient` stands for the backward pass where that may be differentiated again: it is linear in the incoming
+gradient, and for the other reducers than Sum and Mean a second differentiation is an error, never a wrong value.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from poolkit.errors import PoolError
 from poolkit.torch import ops
 
 # What a forward pass keeps for its backward pass, by name; a call hands it over as a bit mask, which is a constant to
@@ -57,7 +58,47 @@ def _keep(
 
 def _input_gradient(ctx: Any, dy: Tensor) -> Tensor:
     x, y, lse, offsets, starts = ctx.saved_tensors
-    return ops.pool_backward(dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last)
+    arguments = (dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last)
+    # Gradients are enabled here only under create_graph=True and functorch.
+    if torch.is_grad_enabled():
+        return Gradient.apply(*arguments)
+    return ops.pool_backward(*arguments)
+
+
+class Gradient(torch.autograd.Function):
+    """`ops.pool_backward`, so that a second differentiation finds a rule or a clear error."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        dy: Tensor,
+        plan: str,
+        starts: Tensor | None,
+        x: Tensor | None,
+        y: Tensor | None,
+        lse: Tensor | None,
+        offsets: Tensor | None,
+        channels_last: bool,
+    ) -> Tensor:
+        return ops.pool_backward(dy, plan, starts, x, y, lse, offsets, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.plan, starts, x, _, _, offsets, _ = inputs
+        ctx.linear = x is None and offsets is None
+        ctx.save_for_backward(starts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if not ctx.linear:
+            raise PoolError(
+                "a gradient of a gradient of pooling (create_graph=True)",
+                "only Sum and Mean, which are linear, can be differentiated twice",
+                "use Sum or Mean, or torch.nn's pooling, where second derivatives are needed",
+            )
+        (starts,) = ctx.saved_tensors
+        return ops.pool(grads[0], ctx.plan, starts), *[None] * 7
 
 
 class Pool(torch.autograd.Function):
@@ -83,7 +124,6 @@ class Pool(torch.autograd.Function):
         return y, indices
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
 
@@ -110,7 +150,6 @@ class TransformedPool(torch.autograd.Function):
         ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
 
@@ -131,7 +170,29 @@ class Unpool(torch.autograd.Function):
         ctx.rank, ctx.channels_last = len(output_size), ops.is_channels_last(x, len(output_size))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return UnpoolGradient.apply(grads[0], indices, ctx.rank, ctx.channels_last), None, None
         return ops.unpool_backward(grads[0], indices, ctx.rank, ctx.channels_last), None, None
+
+
+class UnpoolGradient(torch.autograd.Function):
+    """`ops.unpool_backward`, which is linear: its own gradient puts values back where they came from."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(dout: Tensor, indices: Tensor, rank: int, channels_last: bool) -> Tensor:
+        return ops.unpool_backward(dout, indices, rank, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        dout, indices, ctx.rank, _ = inputs
+        ctx.sizes = list(dout.shape[-ctx.rank :])
+        ctx.save_for_backward(indices)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (indices,) = ctx.saved_tensors
+        return ops.unpool(grads[0], indices, ctx.sizes), None, None, None

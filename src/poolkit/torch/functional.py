@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -18,9 +19,9 @@ from torch.overrides import handle_torch_function
 
 from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
-from poolkit.reducer import Reducer
+from poolkit.reducer import REDUCERS, Reducer
 from poolkit.torch import autograd, ops
-from poolkit.window import Fractional, Global, Window, plan_for, spread
+from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for, spread
 
 Parts = tuple[Window, Reducer]
 Result = Tensor | tuple[Tensor, Tensor]
@@ -84,6 +85,9 @@ def pool(
             "pass one of these two words",
         )
     samples = window.random_samples if isinstance(window, Fractional) else None
+    if _compiling():
+        settings = (type(window), _values(window), type(reducer), _values(reducer))
+        return run(x, _from_values, settings, rank, return_indices, samples, seed)
     return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed)
 
 
@@ -98,18 +102,16 @@ def run(
 ) -> Result:
     """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
     if _compiling():
-        # range() makes plain integers of symbolic sizes: the plan is a constant, and a new size a new graph.
-        shape = tuple([range(size).stop for size in x.shape])
-        call = Call(*_constant_call(build, settings, shape, x.dtype, rank, return_indices))
+        call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
         return _pool(x, call, return_indices, samples, seed)
     if x.__class__ is not Tensor and not isinstance(x, Tensor):
         return _foreign(x, build(*settings), rank, return_indices, seed)
     try:
         call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
+        shape: tuple[int, ...] = x.shape
     except TypeError:  # a list among the settings, or symbolic sizes
-        call = None
+        call, shape = None, _constant_shape(x, rank)
     if call is None:
-        shape = tuple(int(size) for size in x.shape)
         call = find_call(build, settings, shape, x.dtype, rank, return_indices)
     if x.requires_grad or call.fractional is not None or call.squeeze or not _plain():
         return _pool(x, call, return_indices, samples, seed)
@@ -151,10 +153,19 @@ def find_call(
     try:
         if len(_calls) >= 4096:
             _calls.clear()
-        _calls[build, settings, torch.Size(shape), dtype, rank, return_indices] = call
+        _calls[build, settings, shape, dtype, rank, return_indices] = call
     except TypeError:
         pass
     return call
+
+
+def _constant_shape(x: Tensor, rank: int) -> tuple[int, ...]:
+    """x's shape in plain integers, the pooled sizes as they are and batch and channels as 1, so that they stay symbolic.
+
+    The plan is a constant of a graph: a new pooled size means a new graph. range() makes constants in Dynamo, too.
+    """
+    lead = max(x.dim() - rank, 0)
+    return (1,) * lead + tuple([range(size).stop for size in x.shape[lead:]])
 
 
 @assume_constant_result
@@ -164,6 +175,23 @@ def _constant_call(*arguments: Any) -> tuple[Any, ...]:
 
 def _as_given(window: Window, reducer: Reducer) -> Parts:
     return window, reducer
+
+
+# Dynamo can hand plain values to a function whose result is constant, but not records.
+_FIELDS = {
+    record: tuple(field.name for field in fields(record) if field.compare)
+    for record in (Sliding, Adaptive, Fractional, Global, *REDUCERS)
+}
+
+
+def _values(record: Window | Reducer) -> tuple[Any, ...]:
+    return tuple([getattr(record, name) for name in _FIELDS[type(record)]])
+
+
+def _from_values(
+    window: type[Any], window_values: tuple[Any, ...], reducer: type[Any], reducer_values: tuple[Any, ...]
+) -> Parts:
+    return window(*window_values), reducer(*reducer_values)
 
 
 def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: int | None) -> Any:
@@ -217,6 +245,23 @@ def max_unpool(
         if "poolkit:" in str(error) and not _compiling():
             raise _bad_indices(indices, math.prod(sizes), str(error)) from None
         raise explain(error, x) from None
+
+
+def check_rank(window: Window, rank: int) -> None:
+    """Reports a window whose arguments per axis are not one for each of `rank` axes."""
+    if window.rank not in (None, rank):
+        raise PoolError(
+            f"{window}",
+            f"arguments given per axis have one value for each pooled axis: expected {rank}, here {window.rank}",
+            f"give {rank} values, or a single one for all axes",
+        )
+
+
+def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: int) -> tuple[tuple[int, ...], ...]:
+    """kernel_size, stride and padding of an un-pooling, one value per axis."""
+    kernels = _per_axis(kernel_size, "kernel_size", 1, rank)
+    strides = kernels if stride is None else _per_axis(stride, "stride", 1, rank)
+    return kernels, strides, _per_axis(padding, "padding", 0, rank)
 
 
 def fractional_samples(x: Tensor, rank: int, seed: int | None = None) -> Tensor:
@@ -360,9 +405,7 @@ def _unpooled_sizes(
     output_size: Sequence[int] | None,
     rank: int,
 ) -> list[int]:
-    kernels = _per_axis(kernel_size, "kernel_size", 1, rank)
-    strides = kernels if stride is None else _per_axis(stride, "stride", 1, rank)
-    pads = _per_axis(padding, "padding", 0, rank)
+    kernels, strides, pads = check_unpool_arguments(kernel_size, stride, padding, rank)
     if x.dim() not in (rank + 1, rank + 2) or 0 in x.shape[-rank - 1 :]:
         raise PoolError(
             f"input x of shape {tuple(x.shape)}",
