@@ -108,11 +108,10 @@ def run(
         return _foreign(x, build(*settings), rank, return_indices, seed)
     try:
         call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
-        shape: tuple[int, ...] = x.shape
     except TypeError:  # a list among the settings, or symbolic sizes
-        call, shape = None, _constant_shape(x, rank)
+        call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
     if call is None:
-        call = find_call(build, settings, shape, x.dtype, rank, return_indices)
+        call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
     if x.requires_grad or call.fractional is not None or call.squeeze or not _plain():
         return _pool(x, call, return_indices, samples, seed)
     try:
@@ -267,9 +266,12 @@ def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: in
 def fractional_samples(x: Tensor, rank: int, seed: int | None = None) -> Tensor:
     """Uniforms ``[N, C, rank]`` for fractional windows, drawn as torch.nn draws them: the same seed, the same windows."""
     batch = x.shape[0] if x.dim() == rank + 2 else 1
-    generator = None if seed is None else torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
+    shape = (batch, x.shape[-rank - 1], rank)
     dtype = x.dtype if x.dtype.is_floating_point else torch.float32
-    return torch.rand(batch, x.shape[-rank - 1], rank, dtype=dtype, device=x.device, generator=generator)
+    if seed is None:
+        return torch.rand(shape, dtype=dtype, device=x.device)
+    generator = torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
+    return torch.rand(shape, dtype=dtype, device=x.device, generator=generator)
 
 
 def explain(error: Exception, x: Tensor) -> Exception:
