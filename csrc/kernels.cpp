@@ -2,6 +2,7 @@
 
 #include "direct.hpp"
 #include "exec.hpp"
+#include "fold.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -215,9 +216,73 @@ static const char* backward_t(const Problem& pr, const View& dy, const View& dx,
   return wrong;
 }
 
+static i64 furthest(const View& v, int rank) {
+  i64 end = 1;
+  for (int i = 0; i < 2 + rank; ++i)
+    if (v.stride[i] > 0) end += (v.shape[i] - 1) * v.stride[i];
+  return end;
+}
+
+// Whether y is one gapless block in logical order.
+static bool dense_view(const View& v, int rank) {
+  i64 next = 1;
+  for (int i = 1 + rank; i >= 0; --i) {
+    if (v.shape[i] != 1 && v.stride[i] != next) return false;
+    next *= v.shape[i];
+  }
+  return true;
+}
+
+template <class C>
+static void fold_direct(const Problem& pr, const Grid& g, const View& x, const View& y, const Counts* divide,
+                        const Exec& exec) {
+  using A = typename C::A;
+  i64 work = 1;
+  for (int i = 0; i < g.rank; ++i) work *= g.axes[i].size;
+  const i64 per_plane = Fold<C>::blocks(g);
+  const i64 cost = std::max<i64>(1, work * g.run / per_plane);
+  const bool ordered = dense_view(y, pr.rank);
+  A* const out = static_cast<A*>(y.data);
+  parallel(exec, g.planes() * per_plane, std::max<i64>(1, (i64(1) << 15) / cost), [&](i64 begin, i64 end) {
+    Fold<C> fold(g);
+    fold.source = static_cast<A*>(x.data);
+    fold.source_end = fold.source + furthest(x, pr.rank);
+    fold.target = out;
+    fold.target_end = out;
+    if (ordered) {
+      i64 whole = 1;
+      for (int i = 0; i < 2 + pr.rank; ++i) whole *= y.shape[i];
+      fold.target_end = out + (end == g.planes() * per_plane ? whole : place(g, end / per_plane).dst);
+    }
+    fold.divide = divide;
+    fold.units(begin, end);
+  });
+}
+
+template <class A>
+static bool forward_fast(const Problem& pr, const View& x, const View& y, const Exec& exec) {
+  const Grid g = make_grid(pr, x, y, false);
+  if (g.src[g.rank - 1] != g.run || g.dst[g.rank - 1] != g.run) return false;
+  if (pr.reducer == Reducer::Max) return fold_direct<Plain<A, Max>>(pr, g, x, y, nullptr, exec), true;
+  if (pr.reducer == Reducer::Min) return fold_direct<Plain<A, Min>>(pr, g, x, y, nullptr, exec), true;
+  if constexpr (std::is_floating_point_v<A>) {
+    if (pr.reducer == Reducer::Sum) return fold_direct<Plain<A, Sum>>(pr, g, x, y, nullptr, exec), true;
+    if (pr.reducer == Reducer::Mean) {
+      const Counts counts{&pr, pr.params.include_pad, pr.params.divisor};
+      return fold_direct<Plain<A, Sum>>(pr, g, x, y, &counts, exec), true;
+    }
+  }
+  return false;
+}
+
 static const char* forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                            const View* lse, const Exec& exec) {
-  with_type(x.dtype, [&](auto t) { forward_t<decltype(t)>(pr, x, y, offsets, indices, lse, exec); });
+  with_type(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    if constexpr (std::is_same_v<T, acc_t<T>>)
+      if (offsets == nullptr && indices == nullptr && forward_fast<T>(pr, x, y, exec)) return;
+    forward_t<T>(pr, x, y, offsets, indices, lse, exec);
+  });
   return nullptr;
 }
 
