@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from poolkit import _core
 from poolkit.errors import PoolError, PoolTypeError, show
-from poolkit.plan import Plan
-from poolkit.reducer import Reducer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poolkit.plan import Plan
+    from poolkit.reducer import Reducer
 
 Array = npt.NDArray[Any]
 
@@ -55,20 +58,21 @@ def dtype_code(array: Array, name: str = "input x") -> int:
         raise PoolTypeError(
             f"{name} of dtype {array.dtype}",
             f"the dtype is one of {', '.join(DTYPE_CODES)}, here {array.dtype}",
-            f"convert it first, for example {name.split()[-1]}.astype('float32')",
+            f"convert it first, for example {name.rsplit(maxsplit=1)[-1]}.astype('float32')",
         )
     return code
 
 
 def check_array(value: object, name: str = "input x") -> Array:
     """`value` as an array the core can read: numeric, native byte order, aligned; a copy only where it is not."""
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+    kind = type(value)
+    if not issubclass(kind, np.ndarray) or issubclass(kind, np.ma.MaskedArray):
         raise PoolTypeError(
             f"{name}={show(value)}",
-            f"{name} is a NumPy array or a torch tensor, here {type(value).__name__}",
+            f"{name} is a NumPy array or a torch tensor, here {kind.__name__}",
             "convert it first, for example with numpy.asarray(x)",
         )
-    array: Array = value
+    array: Array = np.asarray(value)  # a subclass such as memmap as the plain array it is
     dtype_code(array, name)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -116,9 +120,9 @@ def is_channels_last(x: Array) -> bool:
     return bool(spatial) and 0 < abs(x.strides[1]) < min(spatial)
 
 
-def raw(array: Array | None) -> Array | None:
+def raw(array: Array) -> Array:
     """bfloat16 has no buffer format: the core reads its bits."""
-    return array.view(np.uint16) if array is not None and array.dtype.name == "bfloat16" else array
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
 
 
 def forward(
@@ -182,8 +186,8 @@ def backward(grad: Array, saved: Saved) -> Array:
                 plan.starts,
                 raw(grad),
                 raw(dx),
-                raw(saved.x),
-                raw(saved.y),
+                None if saved.x is None else raw(saved.x),
+                None if saved.y is None else raw(saved.y),
                 saved.lse,
                 saved.offsets,
                 DTYPE_CODES[saved.dtype.name],

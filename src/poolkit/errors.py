@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INT64_MAX = 2**63 - 1
 
@@ -44,11 +46,16 @@ class PoolTypeError(PoolError, TypeError):
     """An argument has a wrong type: a bool, float or string where an integer belongs, an array that is not numeric."""
 
 
+def entries(value: object) -> tuple[Any, ...] | None:
+    """The entries of a list or tuple, None for anything else."""
+    return tuple(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else None
+
+
 def show(value: object) -> str:
     """A short repr: a hostile or huge argument must not flood the message."""
     try:
         text = repr(value)
-    except Exception:  # a repr is user code, and the report of an error must not fail because of it
+    except Exception:  # noqa: BLE001  a repr is user code, and the report of an error must not fail because of it
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
 
@@ -81,8 +88,8 @@ def integer(value: object, name: str, minimum: int, *, given: object = None) -> 
 
 def integers(value: object, name: str, minimum: int) -> int | tuple[int, ...]:
     """One int for every axis, or a tuple with one int an axis (1 to 3)."""
-    if isinstance(value, list | tuple):
-        items = cast("Sequence[object]", value)
+    items = entries(value)
+    if items is not None:
         if not 1 <= len(items) <= 3:
             raise PoolError(
                 f"{name}={show(value)}",

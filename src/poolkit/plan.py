@@ -7,15 +7,17 @@ only if its geometry is legal, so nothing behind it has to check again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from poolkit.errors import INT64_MAX, PoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Int64Array = npt.NDArray[np.int64]
 Kind = Literal["sliding", "adaptive", "starts"]
@@ -81,8 +83,13 @@ class AxisPlan:
             return self.starts
         windows = np.arange(self.out, dtype=np.int64)
         if self.kind == "adaptive":
-            return windows * self.size // self.out
+            return self._shared_out(windows)
         return windows * self.stride - self.before
+
+    def _shared_out(self, windows: Int64Array, extra: int = 0) -> Int64Array:
+        """floor((windows * size + extra) / out), without the product of two large sizes."""
+        whole, rest = divmod(self.size, self.out)
+        return windows * whole + (windows * rest + extra) // self.out
 
     @cached_property
     def start(self) -> Int64Array:
@@ -94,8 +101,8 @@ class AxisPlan:
     def stop(self) -> Int64Array:
         """One past the last existing tap of each window."""
         if self.kind == "adaptive":
-            windows = np.arange(1, self.out + 1, dtype=np.int64)
-            return _frozen(-(windows * -self.size // self.out))
+            # ceil(a / b) = floor((a + b - 1) / b), with b - 1 taken into the remainder
+            return _frozen(self._shared_out(np.arange(1, self.out + 1, dtype=np.int64), self.out - 1))
         return _frozen(self.start + (self.count - 1) * self.dilation + 1)
 
     @cached_property

@@ -8,7 +8,7 @@ about NaN, ties, empty windows and precision.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from poolkit.errors import PoolError, flag, integer, number
@@ -48,6 +48,10 @@ class Reducer:
     def params(self) -> Params:
         """p, eps, beta, divisor (0: none), include_pad, mean: what the compiled core takes."""
         return (2.0, 0.0, 1.0, 0.0, 1.0, 1.0)
+
+    def on(self, window: object) -> Reducer:  # noqa: ARG002  most reducers work the same on every window
+        """The reducer as it works on `window`; every front end asks before it pools."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Mean(Reducer):
 
     Args:
         count_include_pad: divide by the taps inside the input and its padding, else by the taps inside the input. Taps
-            that overhang the padding (ceil_mode) never count.
+            that overhang the padding (ceil_mode) never count, nor does padding that the word "same" asked for.
         divisor: divide by this number instead.
 
     Raises:
@@ -142,6 +146,11 @@ class Mean(Reducer):
                     f"divisor={divisor}", f"divisor <= 2**53, here {divisor}", "divide the result yourself instead"
                 )
             object.__setattr__(self, "divisor", divisor)
+
+    def on(self, window: object) -> Mean:
+        """Padding that the word "same" asked for never counts, as in TensorFlow and Keras."""
+        same = getattr(window, "padding", None) in ("same", "same_lower")
+        return replace(self, count_include_pad=False) if same and self.count_include_pad else self
 
     @property
     def params(self) -> Params:

@@ -6,16 +6,18 @@ the `Plan` of one input size, cached per window and sizes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from poolkit.errors import PoolError, PoolTypeError, flag, integer, integers, number, show
+from poolkit.errors import PoolError, PoolTypeError, entries, flag, integer, integers, number, show
 from poolkit.plan import AxisPlan, Plan, check_cells, check_sizes, sliding_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Padding = int | str | tuple[int | tuple[int, int], ...]
 SAME_NAMES = ("same", "same_lower", "valid")
@@ -35,7 +37,7 @@ class Window(Protocol):
         """The argument that sets the number of windows, named when they are too many."""
         ...
 
-    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+    def plan(self, sizes: Sequence[int]) -> Plan:
         """The plan for these sizes of the pooled axes."""
         ...
 
@@ -85,7 +87,7 @@ class Sliding:
         lengths = {
             name: len(value)
             for name in ("kernel_size", "stride", "padding", "dilation")
-            if isinstance(value := getattr(self, name), tuple)
+            if (value := entries(getattr(self, name))) is not None
         }
         if len(set(lengths.values())) > 1:
             raise PoolError(
@@ -108,7 +110,7 @@ class Sliding:
         """The input: a sliding window never makes many more windows than there are cells."""
         return "input x"
 
-    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+    def plan(self, sizes: Sequence[int]) -> Plan:
         """The plan for these sizes of the pooled axes."""
         return _cached_plan(self, tuple(sizes))
 
@@ -143,7 +145,7 @@ class Adaptive:
     [[0, 3, 6], [4, 7, 10]]
     """
 
-    output_size: int | None | tuple[int | None, ...]
+    output_size: int | tuple[int | None, ...] | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_size", _output_sizes(self.output_size))
@@ -158,7 +160,7 @@ class Adaptive:
         """The argument that sets the number of windows."""
         return f"output_size={self.output_size}"
 
-    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+    def plan(self, sizes: Sequence[int]) -> Plan:
         """The plan for these sizes of the pooled axes."""
         return _cached_plan(self, tuple(sizes))
 
@@ -196,7 +198,7 @@ class Global:
         """The input alone sets the number of windows."""
         return "input x"
 
-    def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
+    def plan(self, sizes: Sequence[int]) -> Plan:
         """The plan for these sizes of the pooled axes."""
         return _cached_plan(self, tuple(sizes))
 
@@ -283,9 +285,7 @@ class Fractional:
         order = (1, 0) if len(sizes) == 2 else range(len(sizes))
         return Plan(
             tuple(
-                AxisPlan(
-                    "starts", axis.size, axis.out, axis.kernel, starts=fractional_starts(axis, columns[:, column])
-                )
+                AxisPlan("starts", axis.size, axis.out, axis.kernel, starts=fractional_starts(axis, columns[:, column]))
                 for axis, column in zip(base.axes, order, strict=True)
             )
         )
@@ -373,6 +373,26 @@ def spread(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,) * rank
 
 
+def per_axis(value: Any, name: str, minimum: int, rank: int) -> tuple[int, ...]:
+    """One int for each of `rank` axes; a single value, also in a tuple of one, is for all."""
+    checked = integers(value, name, minimum)
+    if isinstance(checked, tuple):
+        if len(checked) == 1:
+            return checked * rank
+        if len(checked) != rank:
+            raise wrong_length(name, value, len(checked), rank)
+    return spread(checked, rank)
+
+
+def wrong_length(name: str, value: object, length: int, rank: int) -> PoolError:
+    """The error for an argument with neither one value nor `rank` of them."""
+    return PoolError(
+        f"{name}={show(value)}",
+        f"{name} holds one value, or one for each of the {rank} pooled axes, here {length}",
+        f"pass an int or {rank} values",
+    )
+
+
 def plan_for(window: Window, shape: Sequence[int], rank: int, *, samples: Any = None, itemsize: int = 8) -> Plan:
     """The plan for an input of logical shape ``(N, C, *sizes)`` or ``(C, *sizes)``: the validator of every front end.
 
@@ -396,14 +416,14 @@ def plan_for(window: Window, shape: Sequence[int], rank: int, *, samples: Any = 
         )
     if window.rank not in (None, rank):
         raise PoolError(
-            f"{_per_axis(window)} for an input x of shape {shape}",
+            f"{_given_per_axis(window)} for an input x of shape {shape}",
             f"arguments given per axis have one value for each pooled axis: expected {rank}, here {window.rank}",
             f"give {rank} values, or a single one for all axes",
         )
     planes = channels * (shape[0] if len(shape) == rank + 2 else 1)
     try:
         check_sizes(sizes)
-        plan = window.plan(sizes, samples=samples)
+        plan = window.plan(sizes, samples=samples) if isinstance(window, Fractional) else window.plan(sizes)
         check_cells(plan.out_shape, planes, itemsize, window.blame)
         if plan.starts is not None and plan.starts.shape[0] not in (1, planes):
             raise PoolError(
@@ -416,10 +436,10 @@ def plan_for(window: Window, shape: Sequence[int], rank: int, *, samples: Any = 
     return plan
 
 
-def _per_axis(window: Window) -> str:
+def _given_per_axis(window: Window) -> str:
     names = ("kernel_size", "stride", "padding", "dilation", "output_size", "output_ratio")
     given = ((name, getattr(window, name, None)) for name in names)
-    return ", ".join(f"{name}={show(value)}" for name, value in given if isinstance(value, tuple)) or show(window)
+    return ", ".join(f"{name}={show(value)}" for name, value in given if entries(value)) or show(window)
 
 
 @lru_cache(maxsize=4096)
@@ -427,7 +447,7 @@ def _cached_plan(window: Any, sizes: tuple[int, ...]) -> Plan:
     check_sizes(sizes)
     if window.rank not in (None, len(sizes)):
         raise PoolError(
-            f"{_per_axis(window)} for {len(sizes)} pooled axes",
+            f"{_given_per_axis(window)} for {len(sizes)} pooled axes",
             f"arguments given per axis have one value for each pooled axis: expected {len(sizes)}, here {window.rank}",
             f"give {len(sizes)} values, or a single one for all axes",
         )
@@ -443,9 +463,9 @@ def _padding(padding: object) -> Padding:
                 "use one of these words, or cells as integers",
             )
         return padding
-    if not isinstance(padding, list | tuple):
+    items = entries(padding)
+    if items is None:
         return integer(padding, "padding", 0)
-    items = cast("Sequence[object]", padding)
     if not 1 <= len(items) <= 3:
         raise PoolError(
             f"padding={show(padding)}",
@@ -456,9 +476,9 @@ def _padding(padding: object) -> Padding:
 
 
 def _padding_of_axis(item: object, padding: object) -> int | tuple[int, int]:
-    if not isinstance(item, list | tuple):
+    pair = entries(item)
+    if pair is None:
         return integer(item, "padding", 0, given=padding)
-    pair = cast("Sequence[object]", item)
     if len(pair) != 2:
         raise PoolError(
             f"padding={show(padding)}",
@@ -469,18 +489,18 @@ def _padding_of_axis(item: object, padding: object) -> int | tuple[int, int]:
     return before, after
 
 
-def _output_sizes(value: object) -> int | None | tuple[int | None, ...]:
+def _output_sizes(value: object) -> int | tuple[int | None, ...] | None:
     if value is None:
         return None
-    if isinstance(value, list | tuple):
-        items = cast("Sequence[object]", value)
-        if 1 <= len(items) <= 3:
-            return tuple(None if item is None else integer(item, "output_size", 1, given=value) for item in items)
+    items = entries(value)
+    if items is not None and 1 <= len(items) <= 3:
+        return tuple(None if item is None else integer(item, "output_size", 1, given=value) for item in items)
     return integers(value, "output_size", 1)
 
 
 def _ratios(value: object) -> float | tuple[float, ...]:
-    items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
+    given = entries(value)
+    items = (value,) if given is None else given
     if not 1 <= len(items) <= 3:
         raise PoolError(
             f"output_ratio={show(value)}",
@@ -494,4 +514,4 @@ def _ratios(value: object) -> float | tuple[float, ...]:
             f"0 < output_ratio <= 1, here {max(ratios)}",
             "pooling never makes more windows than there are cells: use a ratio of at most 1",
         )
-    return ratios if isinstance(value, list | tuple) else ratios[0]
+    return ratios if given is not None else ratios[0]

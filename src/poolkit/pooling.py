@@ -1,0 +1,233 @@
+"""`pool`: one call for every window, reducer, rank, layout and front end."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from poolkit import arrays
+from poolkit.errors import PoolError, PoolTypeError, show
+from poolkit.reducer import Reducer
+from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array: TypeAlias = Any
+"""A NumPy array or a torch tensor; results are of the argument's kind."""
+
+
+def pool(
+    x: Array,
+    window: Window,
+    reducer: Reducer,
+    *,
+    return_indices: bool = False,
+    data_format: str = "channels_first",
+    seed: int | None = None,
+) -> Array:
+    """Pools `x`: one reduced value for every window.
+
+    Args:
+        x: ``(N, C, spatial...)`` or ``(C, spatial...)`` with 1 to 3 pooled axes; float16, bfloat16, float32, float64,
+            or for Max, Min, Sum and Mean also int8, uint8, int16, int32, int64. Any strides.
+        window: `Sliding`, `Adaptive`, `Fractional` or `Global`.
+        reducer: `Max`, `Min`, `Mean`, `Sum`, `Lp`, `PowerMean`, `RMS`, `LogSumExp` or `Soft`.
+        return_indices: for Max and Min, also give the int64 position of the chosen cell, flat over the unpadded
+            spatial axes of its plane.
+        data_format: ``"channels_first"`` or ``"channels_last"``.
+        seed: for `Fractional`, the seed of the window places.
+
+    Returns:
+        The pooled array with the dtype of `x` (Sum of integers: int64), or the pair of it and the indices.
+
+    Raises:
+        PoolTypeError: `x`, its dtype or an option has a wrong type.
+        PoolError: the window does not fit, or an axis other than the batch is empty.
+
+    A NaN in a window gives NaN. The first of equal cells wins. Half precision accumulates in float32.
+
+    >>> import numpy as np, poolkit as pk
+    >>> x = np.arange(12.0).reshape(1, 1, 3, 4)
+    >>> pk.pool(x, pk.Sliding(2, stride=1), pk.Mean())
+    array([[[[2.5, 3.5, 4.5],
+             [6.5, 7.5, 8.5]]]])
+    >>> pk.pool(x, pk.Adaptive((1, 2)), pk.Max(), return_indices=True)
+    (array([[[[ 9., 11.]]]]), array([[[[ 9, 11]]]]))
+    """
+    if not isinstance(cast(object, window), Sliding | Adaptive | Fractional | Global):
+        raise PoolTypeError(
+            f"window={show(window)}",
+            f"window is Sliding, Adaptive, Fractional or Global, here {type(window).__name__}",
+            "pass for example poolkit.Sliding(2)",
+        )
+    if not isinstance(cast(object, reducer), Reducer):
+        raise PoolTypeError(
+            f"reducer={show(reducer)}",
+            f"reducer is one of the records such as Max() or Mean(), here {show(reducer)}",
+            "pass an instance: poolkit.Max(), not its name or class",
+        )
+    if return_indices and not reducer.selects:
+        raise PoolError(
+            f"return_indices=True with {reducer}",
+            f"return_indices asks which cell was chosen, and {reducer.name} chooses none",
+            "drop return_indices, or use Max() or Min()",
+        )
+    reducer = reducer.on(window)
+    torch = torch_backend(x)
+    if torch is None:
+        x = arrays.check_array(x)
+    rank = pooled_rank(window, x.ndim)
+    logical = to_channels_first(x, data_format, rank)
+    if torch is not None:
+        result = torch.pool(logical, window, reducer, return_indices=return_indices, rank=rank, seed=seed)
+        y, indices = result if return_indices else (result, None)
+    else:
+        y, indices, _ = run(logical, window, reducer, rank, return_indices=return_indices, seed=seed)
+    y = finish(y, window, data_format, rank, logical.ndim)
+    return (y, finish(indices, window, data_format, rank, logical.ndim)) if return_indices else y
+
+
+def pool_vjp(
+    x: npt.NDArray[Any],
+    window: Window,
+    reducer: Reducer,
+    *,
+    data_format: str = "channels_first",
+    seed: int | None = None,
+) -> tuple[npt.NDArray[Any], Callable[[npt.NDArray[Any]], npt.NDArray[Any]]]:
+    """Pools a NumPy array and gives a function from the output's gradient to the input's.
+
+    Arguments and errors are those of `pool`; the input is floating. What is kept between the passes is what the reducer
+    says: for Max and Min one byte or two for every output, never the input.
+
+    >>> import numpy as np, poolkit as pk
+    >>> y, back = pk.pool_vjp(np.array([[[1.0, 5.0, 2.0, 4.0]]]), pk.Sliding(2), pk.Max())
+    >>> back(np.ones_like(y))
+    array([[[0., 1., 0., 1.]]])
+    """
+    x = arrays.check_array(x)
+    if x.dtype.kind in "iu":
+        raise PoolTypeError(
+            f"input x of dtype {x.dtype}", "only floating-point inputs have a gradient", "convert it to float32 first"
+        )
+    rank = pooled_rank(window, x.ndim)
+    logical = to_channels_first(x, data_format, rank)
+    y, _, saved = run(logical, window, reducer.on(window), rank, seed=seed, save=True)
+    kept = cast(arrays.Saved, saved)
+    result = finish(y, window, data_format, rank, logical.ndim)
+
+    def back(grad: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        grad = arrays.check_array(grad, "grad")
+        if grad.shape != result.shape:
+            raise PoolError(
+                f"grad of shape {grad.shape}",
+                f"grad has the shape of the pooled output, here {result.shape}",
+                "pass the gradient of that output",
+            )
+        if _drops(window):
+            grad = grad.reshape(*grad.shape, *(1,) * rank)
+        else:
+            grad = to_channels_first(grad, data_format, rank)
+        batched = logical.ndim == rank + 2
+        dx = arrays.backward(grad if batched else grad[None], kept)
+        return to_channels_last(dx if batched else dx[0], data_format, rank)
+
+    return result, back
+
+
+def run(
+    x: npt.NDArray[Any],
+    window: Window,
+    reducer: Reducer,
+    rank: int,
+    *,
+    return_indices: bool = False,
+    seed: int | None = None,
+    save: bool = False,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, arrays.Saved | None]:
+    """Pools a NumPy array of logical shape (N, C, spatial...) or (C, spatial...)."""
+    batched = x.ndim == rank + 2
+    samples = None
+    if isinstance(window, Fractional) and window.random_samples is None:
+        planes = math.prod(x.shape[:-rank])
+        samples = window.draw(max(planes, 1), rank, seed, x.dtype)
+    itemsize = max(x.dtype.itemsize, 8 if return_indices or reducer.widens else 1)
+    plan = plan_for(window, x.shape, rank, samples=samples, itemsize=itemsize)
+    y, indices, saved = arrays.forward(
+        x if batched else x[None], plan, reducer, return_indices=return_indices, save=save
+    )
+    if batched:
+        return y, indices, saved
+    return y[0], None if indices is None else indices[0], saved
+
+
+def torch_backend(x: object) -> Any:
+    """The torch front end if `x` is a torch tensor, else None; a NumPy caller never imports torch."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
+        return None
+    return importlib.import_module("poolkit.torch.functional")
+
+
+def pooled_rank(window: Window, ndim: int) -> int:
+    """How many trailing axes of an `ndim`-dimensional input the window pools.
+
+    A window given per axis says so itself. Otherwise every axis after batch and channels is pooled; two axes are an
+    unbatched ``(C, L)``.
+    """
+    if window.rank is not None:
+        rank = window.rank
+        if ndim not in (rank + 1, rank + 2):
+            raise PoolError(
+                f"an input x of {ndim} axes with {window}",
+                f"a window with {rank} values per argument takes {rank + 2} axes (N, C, {rank} pooled) or {rank + 1}, "
+                f"here {ndim}",
+                "match the lengths of the window's arguments to the input's pooled axes",
+            )
+        return rank
+    if not 2 <= ndim <= 5:
+        raise PoolError(
+            f"an input x of {ndim} axes",
+            f"pooling takes (N, C, spatial...) with 1 to 3 pooled axes, or (C, length): 2 to 5 axes, here {ndim}",
+            "add axes for batch and channels: x[None, None]",
+        )
+    return max(ndim - 2, 1)
+
+
+def to_channels_first(x: Array, data_format: str, rank: int) -> Array:
+    """A view with the channels before the pooled axes."""
+    if data_format == "channels_first":
+        return x
+    if data_format != "channels_last":
+        raise PoolError(
+            f"data_format={show(data_format)}",
+            f"data_format is 'channels_first' or 'channels_last', here {show(data_format)}",
+            "pass one of the two",
+        )
+    return _move(x, -1, -rank - 1)
+
+
+def to_channels_last(x: Array, data_format: str, rank: int) -> Array:
+    """Undoes `to_channels_first`."""
+    return x if data_format == "channels_first" else _move(x, -rank - 1, -1)
+
+
+def finish(y: Array, window: Window, data_format: str, rank: int, ndim: int) -> Array:
+    """A pooled array in the caller's layout, without the axes that `Global` drops (torch's front end drops its own)."""
+    if _drops(window):
+        return y.reshape(y.shape[:-rank]) if y.ndim == ndim else y
+    return to_channels_last(y, data_format, rank)
+
+
+def _drops(window: Window) -> bool:
+    return isinstance(window, Global) and not window.keepdims
+
+
+def _move(x: Array, source: int, target: int) -> Array:
+    return np.moveaxis(x, source, target) if type(x) is np.ndarray else x.movedim(source, target)

@@ -1,0 +1,108 @@
+"""Max unpooling: values back to where max pooling found them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from poolkit import arrays
+from poolkit.errors import PoolError, PoolTypeError, entries, integer, show
+from poolkit.plan import check_cells
+from poolkit.pooling import Array, to_channels_first, to_channels_last, torch_backend
+from poolkit.window import per_axis
+
+
+def unpool(
+    values: Array,
+    indices: Array,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    output_size: Any,
+    rank: int,
+    data_format: str,
+) -> Array:
+    """The work of ``max_unpool1d``, ``2d`` and ``3d``, which document it."""
+    torch = torch_backend(values)
+    if torch is not None:
+        x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
+        y = torch.max_unpool(x, places, kernel_size, stride, padding, output_size, rank=rank)
+        return to_channels_last(y, data_format, rank)
+    values = arrays.check_array(values)
+    given = f"input x of shape {tuple(values.shape)} with indices of shape {tuple(getattr(indices, 'shape', ()))}"
+    if values.ndim not in (rank + 1, rank + 2):
+        raise PoolError(
+            given,
+            f"mavaluesunpool{rank}d takes an input of {rank + 2} axes (N, C, {rank} pooled) or {rank + 1}, "
+            f"here {values.ndim}",
+            "pass what max pooling of the same rank returned",
+        )
+    indices = _check_indices(indices)
+    if tuple(values.shape) != tuple(indices.shape):
+        raise PoolError(given, "indices has the shape of the input x", "pass the values and indices of one max pooling")
+    kernel = per_axis(kernel_size, "kernel_size", 1, rank)
+    strides = kernel if stride is None else per_axis(stride, "stride", 1, rank)
+    paddings = per_axis(padding, "padding", 0, rank)
+    x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
+    if min(x.shape[-rank - 1 :]) < 1:
+        raise PoolError(
+            given, "every axis except the batch has at least one cell", "drop the empty input before unpooling"
+        )
+    sizes = _unpooled_sizes(tuple(x.shape), kernel, strides, paddings, output_size, rank)
+    check_cells(sizes, max(math.prod(x.shape[:-rank]), 1), 8, f"output_size={sizes}")
+    batched = x.ndim == rank + 2
+    y = arrays.unpool(x if batched else x[None], places if batched else places[None], sizes)
+    return to_channels_last(y if batched else y[0], data_format, rank)
+
+
+def _check_indices(indices: Any) -> npt.NDArray[np.int64]:
+    kind = str(getattr(indices, "dtype", type(indices).__name__))
+    if not isinstance(indices, np.ndarray) or kind != "int64":
+        raise PoolTypeError(
+            f"indices of type {kind}", f"indices is an int64 array, here {kind}", "pass the indices of max pooling"
+        )
+    return arrays.check_array(cast("object", indices), "indices")
+
+
+def _unpooled_sizes(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_size: Any,
+    rank: int,
+) -> tuple[int, ...]:
+    default = tuple(
+        (size - 1) * s - 2 * p + k for size, k, s, p in zip(shape[-rank:], kernel, stride, padding, strict=True)
+    )
+    low = tuple(max(d - s + 1, 1) for d, s in zip(default, stride, strict=True))
+    high = tuple(d + s - 1 for d, s in zip(default, stride, strict=True))
+    legal = " x ".join(f"{a}..{b}" for a, b in zip(low, high, strict=True))
+    if output_size is None:
+        wanted, gave = default, f"output_size=None, which means {default}"
+    else:
+        given = entries(output_size)
+        values = (output_size,) if given is None else given
+        wanted, gave = values[-rank:], f"output_size={show(output_size)}"
+        if len(values) not in (rank, rank + 1, rank + 2) or values[: len(values) - rank] not in (
+            (),
+            shape[:-rank],
+            shape[-rank - 1 : -rank],
+        ):
+            raise PoolError(
+                gave,
+                f"output_size holds the {rank} pooled axes, or the whole shape of the result",
+                f"pass {rank} values, each in {legal}",
+            )
+        wanted = tuple(integer(value, "output_size", 1, given=output_size) for value in wanted)
+    if any(not a <= w <= b for a, w, b in zip(low, wanted, high, strict=True)):
+        raise PoolError(
+            f"{gave}, for an input x of shape {shape}",
+            f"output_size is less than a stride away from (size - 1) * stride - 2 * padding + kernel_size, "
+            f"here {legal}",
+            f"pass an output_size in {legal}",
+        )
+    return wanted
