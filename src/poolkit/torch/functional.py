@@ -130,6 +130,7 @@ def find_call(
 ) -> Call:
     """The `Call` for an input of this shape and dtype, after all checks; remembered where it can be."""
     window, reducer = build(*settings)
+    reducer = reducer.on(window)
     _check_dtype(dtype, reducer)
     if return_indices and not reducer.selects:
         raise PoolError(
