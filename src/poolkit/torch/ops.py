@@ -51,9 +51,9 @@ DTYPES: dict[torch.dtype, int] = {
 OFFSET_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 SUM = 2
 
-_AXIS = r" (\d)\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
+_AXIS = r" ([0-2])\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
 _NUMBER = r"(-?[0-9.e+-]+|inf)"
-_PLAN = re.compile(rf"(\d)\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01])\)((?:{_AXIS}){{1,3}})")
+_PLAN = re.compile(rf"([0-8])\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01])\)((?:{_AXIS}){{1,3}})")
 
 
 @dataclass(frozen=True, slots=True)
