@@ -151,9 +151,7 @@ def test_adaptive_pools_even_beyond_the_input_size(rank, output):
     )
     mean, expected = pool(x, pk.Adaptive(output), pk.Mean()), theirs("adaptive_avg_pool", rank)(other, output)
     torch.testing.assert_close(mean, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(mean, x, grad)[0], torch.autograd.grad(expected, other, grad)[0]
-    )
+    torch.testing.assert_close(torch.autograd.grad(mean, x, grad)[0], torch.autograd.grad(expected, other, grad)[0])
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

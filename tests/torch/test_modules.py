@@ -23,11 +23,7 @@ ARGUMENTS = {
     "FractionalMaxPool": [((2, 3), {}), ((2,), {"output_ratio": 0.5})],
     "MaxUnpool": [((2,), {}), ((3, 2, 1), {})],
 }
-DROP_IN = [
-    (name, arguments, options)
-    for name in torch_pooling.__all__
-    for arguments, options in ARGUMENTS[name[:-2]]
-]
+DROP_IN = [(name, arguments, options) for name in torch_pooling.__all__ for arguments, options in ARGUMENTS[name[:-2]]]
 IDS = [f"{name}-{arguments}-{options}" for name, arguments, options in DROP_IN]
 MORE = [f"{name}Pool{rank}d" for name in ("Min", "Sum", "Soft", "LogSumExp", "PowerMean", "RMS") for rank in (1, 2, 3)]
 SIZES = (9, 8, 7)

@@ -25,7 +25,9 @@ MODULES = [
 IDS = [f"{i}-{type(module).__name__}" for i, module in enumerate(MODULES)]
 
 # What torch itself warns of on import of these parts.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning"
+)
 
 
 def first(outputs):
@@ -76,9 +78,7 @@ def test_compiled_memory_format_follows_the_input():
 
 def test_export_keeps_the_batch_dynamic():
     model = torch.nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1))
-    program = torch.export.export(
-        model, (torch.randn(2, 3, 9, 8),), dynamic_shapes=({0: torch.export.Dim("batch")},)
-    )
+    program = torch.export.export(model, (torch.randn(2, 3, 9, 8),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     x = torch.randn(7, 3, 9, 8)
     assert torch.equal(program.module()(x), model(x))
     assert "poolkit.pool.default" in str(program.graph)
@@ -128,6 +128,8 @@ def test_vmap_over_fractional_samples_and_unpooling():
     shared = torch.func.vmap(lambda t: ops.pool(t, text, starts[0, :1]))(x)
     assert torch.equal(shared[1], ops.pool(x[1], text, starts[0, :1]))
     down, up = nn.MaxPool2d(3, return_indices=True), nn.MaxUnpool2d(3)
-    assert torch.equal(torch.func.vmap(lambda t: up(*down(t), (9, 8)))(x), up(*down(x.flatten(0, 1)), (9, 8)).view_as(x))
+    assert torch.equal(
+        torch.func.vmap(lambda t: up(*down(t), (9, 8)))(x), up(*down(x.flatten(0, 1)), (9, 8)).view_as(x)
+    )
     grad = torch.func.vmap(torch.func.grad(lambda t: (up(*down(t), (9, 8)) ** 2).sum()))(x)
     assert grad.shape == x.shape

@@ -12,6 +12,7 @@ A window over inputs of one size, together with a reducer, crosses the operator 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -49,7 +50,9 @@ DTYPES: dict[torch.dtype, int] = {
     torch.int64: 8,
 }
 OFFSET_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
-SUM = 2
+
+# The core's codes of the reducers that need a rule of their own here.
+SELECT, SUM, LP, SOFTMAX = (0, 1), 2, 4, (7, 8)
 
 _AXIS = r" ([0-2])\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
 _NUMBER = r"(-?[0-9.e+-]+|inf)"
@@ -90,6 +93,10 @@ def decode(plan: str) -> Decoded:
     if match is None:
         raise RuntimeError("poolkit: plan: expected the text that poolkit.torch.ops.encode makes")
     reducer, *params = match.groups()[:7]
+    p, eps, beta, *_ = map(float, params)
+    _require(p > 0 and (reducer == str(LP) or p < math.inf), "plan: p must be above 0")
+    _require(0 <= eps < math.inf, "plan: eps must be finite and not negative")
+    _require(beta != 0 and math.isfinite(beta), "plan: beta must be finite and not 0")
     axes = [tuple(map(int, axis)) for axis in re.findall(_AXIS, match.group(8))]
     return Decoded(
         int(reducer),
@@ -146,6 +153,7 @@ def _planes(x: Tensor, rank: int, sizes: Sequence[int], name: str) -> tuple[int,
     """The leading axes of `x`, after a check that the others are `sizes`."""
     _require(x.dim() in (rank + 1, rank + 2), f"{name}: a tensor's rank does not fit the plan")
     _require(tuple(x.shape[-rank:]) == tuple(sizes), f"{name}: its shape does not fit the plan")
+    _require(x.shape[-rank - 1] >= 1, "only the batch may be empty")
     return tuple(x.shape[:-rank])
 
 
@@ -158,8 +166,11 @@ def _output_dtype(reducer: int, dtype: torch.dtype) -> torch.dtype:
 
 
 def _outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
-    """Empty outputs: y, then one tensor of y's shape per extra dtype (None: the accumulator's)."""
+    """Empty outputs: y, then one tensor of y's shape per extra dtype (None: that of lse)."""
     what = decode(plan)
+    _require(None not in extra or what.reducer in SOFTMAX, "only LogSumExp and Soft have lse")
+    chooses = what.reducer in SELECT or (what.reducer == LP and math.isinf(what.params[0]))
+    _require(None in extra or not extra or chooses, "only Max, Min and Lp(inf) choose an element")
     shape = (*_planes(x, what.rank, what.sizes, "x"), *what.outs)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     last = is_channels_last(x, what.rank)
@@ -288,11 +299,14 @@ def _cpu_forward(
     extra: list[torch.dtype | None] = [OFFSET_DTYPES[offset_bytes]] if offset_bytes else []
     extra += [torch.int64] * indices + [None] * lse
     outputs = _outputs(x, plan, *extra)
+    begins = _starts(what, starts, x.shape[: -what.rank])
+    if offset_bytes:
+        taps = math.prod(_core.offset_box(what.spec, begins))
+        _require(taps < 2 ** (8 * offset_bytes - (offset_bytes == 4)), "offset_bytes: the window needs more")
     places = iter(outputs[1:])
     offset_out = next(places) if offset_bytes else None
     index_out = next(places) if indices else None
     lse_out = next(places) if lse else None
-    begins = _starts(what, starts, x.shape[: -what.rank])
     if x.numel() > 0:
         arrays = [_array(t, what.rank) for t in (x, outputs[0], offset_out, index_out, lse_out)]
         _report(_core.forward(what.reducer, what.params, what.spec, begins, *arrays, DTYPES[x.dtype]))
