@@ -9,13 +9,11 @@ import resource
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 import torch.nn.functional as F
 
 import poolkit as pk
-import poolkit.nn as nn
+from poolkit import nn
 
 NAN, INF = math.nan, math.inf
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
-from poolkit.errors import PoolError, integer, number
+from poolkit.errors import integer, number
 from poolkit.nn._base import PoolModule, sliding
 from poolkit.reducer import Lp, Max, Mean
 from poolkit.torch.functional import Parts, Result, check_unpool_arguments, max_unpool, run

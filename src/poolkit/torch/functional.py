@@ -7,7 +7,7 @@ Everything about a call that does not depend on the tensor's values is worked ou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple, cast
 

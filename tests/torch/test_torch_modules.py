@@ -6,12 +6,11 @@ import io
 import pickle
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
+from torch.nn.modules import pooling as torch_pooling
 
 import poolkit as pk
-import poolkit.nn as nn
-from torch.nn.modules import pooling as torch_pooling
+from poolkit import nn
 
 # class name -> argument lists that are legal in every rank the class has
 ARGUMENTS = {

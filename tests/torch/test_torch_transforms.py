@@ -1,11 +1,10 @@
 """torch.compile, torch.export, torch.fx, torch.jit.trace, vmap and torch.func over the modules."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 import poolkit as pk
-import poolkit.nn as nn
+from poolkit import nn
 from poolkit.torch import ops
 from poolkit.torch.functional import pool
 

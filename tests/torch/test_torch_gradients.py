@@ -1,11 +1,10 @@
 """Gradients against finite differences, what is kept for them, and what differentiation twice says."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 import poolkit as pk
-import poolkit.nn as nn
+from poolkit import nn
 from poolkit.torch.functional import max_unpool, pool
 
 REDUCERS = [

@@ -3,9 +3,7 @@
 import itertools
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 import torch.nn.functional as F
 
 import poolkit as pk
