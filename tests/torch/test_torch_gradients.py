@@ -149,5 +149,5 @@ def test_without_gradients_nothing_is_recorded():
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_forward_mode_is_an_error_and_never_silence():
     x = torch.randn(1, 1, 4, 4)
-    with pytest.raises((NotImplementedError, RuntimeError), match="forward|jvp"):
+    with pytest.raises((NotImplementedError, RuntimeError), match=r"forward|jvp"):
         torch.func.jvp(nn.AvgPool2d(2), (x,), (x,))

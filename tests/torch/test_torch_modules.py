@@ -85,7 +85,7 @@ def test_values_are_torchs(name, arguments, options):
 
 @pytest.mark.parametrize("name", [name for name in torch_pooling.__all__ if "Max" in name and "Un" not in name])
 def test_return_indices(name):
-    arguments, options = ARGUMENTS[name[:-2]][0]
+    arguments, _ = ARGUMENTS[name[:-2]][0]
     x = example(name)
     torch.manual_seed(0)
     values, indices = getattr(nn, name)(*arguments, return_indices=True)(x)

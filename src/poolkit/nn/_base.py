@@ -1,18 +1,22 @@
-"""What every pooling module shares: settings read at each call, and one place that turns them into a window and reducer."""
+"""What every pooling module shares: settings read at each call, and one place that makes a window and reducer of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
 from torch.compiler import is_compiling
 from torch.nn import Module
 
-from poolkit.reducer import Reducer
 from poolkit.torch.functional import Parts, Result, check_rank, run
 from poolkit.window import Sliding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from poolkit.reducer import Reducer
 
 
 class PoolModule(Module):
@@ -26,7 +30,7 @@ class PoolModule(Module):
     fields: ClassVar[tuple[str, ...]]
     build: ClassVar[Callable[..., Parts]]
     extras: ClassVar[dict[str, Any]] = {}  # shown by repr only where they differ from these values
-    _settings: ClassVar[Callable[[Any], tuple[Any, ...]]]
+    _settings: Callable[[Any], tuple[Any, ...]]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

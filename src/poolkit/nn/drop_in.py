@@ -4,12 +4,11 @@ Each family is written once, without a rank; the classes with a rank in their na
 itself is wrong these are right: docs/differences.md lists the cases.
 """
 
+# ruff: noqa: A002, D101  torch calls the input "input"; the classes with a rank inherit the docstring of their family
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from torch import Tensor
 from torch.nn import Module
 
 from poolkit.errors import integer, number
@@ -18,10 +17,15 @@ from poolkit.reducer import Lp, Max, Mean
 from poolkit.torch.functional import Parts, Result, check_unpool_arguments, max_unpool, run
 from poolkit.window import Adaptive, Fractional, Sliding, spread
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
 
 def _tuple(value: Any, rank: int) -> Any:
     """What torch's modules store: one value per axis."""
-    return tuple(value) if isinstance(value, list | tuple) else spread(value, rank)
+    return tuple(cast("list[Any]", value)) if isinstance(value, list | tuple) else spread(value, rank)
 
 
 class _MaxPool(PoolModule):
@@ -36,7 +40,8 @@ class _MaxPool(PoolModule):
         ceil_mode: keep a last window that overhangs the end.
 
     Shape:
-        ``(N, C, *sizes)`` or ``(C, *sizes)`` of any real dtype to the same with pooled sizes, in the same memory format.
+        ``(N, C, *sizes)`` or ``(C, *sizes)`` of any real dtype, to the same with pooled sizes and the same
+        memory format.
 
     Raises:
         PoolError: an argument breaks a rule, at construction or, where it depends on the input, at the call.
@@ -110,7 +115,7 @@ class _AvgPool(PoolModule):
     """
 
     fields = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override")
-    extras = {"dilation": 1}
+    extras: ClassVar = {"dilation": 1}
 
     def __init__(
         self,
@@ -195,7 +200,7 @@ class _LPPool(PoolModule):
     """
 
     fields = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "norm_type")
-    extras = {"padding": 0, "dilation": 1}
+    extras: ClassVar = {"padding": 0, "dilation": 1}
 
     def __init__(
         self,
@@ -361,7 +366,6 @@ class _FractionalMaxPool(PoolModule):
     """
 
     fields = ("kernel_size", "output_size", "output_ratio")
-    build = staticmethod(lambda *settings: (Fractional(*settings), Max()))
     _random_samples: Tensor | None
 
     def __init__(
@@ -379,6 +383,11 @@ class _FractionalMaxPool(PoolModule):
         self.output_size = None if output_size is None else _tuple(output_size, self.rank)
         self.output_ratio = None if output_ratio is None else _tuple(output_ratio, self.rank)
         self._check()
+
+    @staticmethod
+    def build(kernel_size: Any, output_size: Any, output_ratio: Any) -> Parts:
+        """The window and reducer of these settings."""
+        return Fractional(kernel_size, output_size, output_ratio), Max()
 
     def forward(self, input: Tensor) -> Result:
         """Pools `input`; with ``return_indices`` gives (values, indices)."""

@@ -1,14 +1,16 @@
 """The reducers that torch.nn has no module for, over sliding windows."""
 
+# ruff: noqa: A002, D101  torch calls the input "input"; the classes with a rank inherit the docstring of their family
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from poolkit.nn._base import SlidingPool, sliding
 from poolkit.reducer import RMS, LogSumExp, Min, PowerMean, Soft, Sum
 from poolkit.torch.functional import Result, run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class _MinPool(SlidingPool):

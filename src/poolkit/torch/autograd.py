@@ -6,16 +6,19 @@ gradient. `Gradient` stands for the backward pass where that may be differentiat
 gradient, and for the other reducers than Sum and Mean a second differentiation is an error, never a wrong value.
 """
 
+# ruff: noqa: ARG004, D102  torch fixes the signatures of forward, setup_context and backward, and their meaning
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from poolkit.errors import PoolError
 from poolkit.torch import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # What a forward pass keeps for its backward pass, by name; a call hands it over as a bit mask, which is a constant to
 # torch.compile. "x" and "y" are input and output, "lse" and "offsets" further outputs of the operator.
@@ -56,6 +59,13 @@ def _keep(
     ctx.save_for_backward(x if keeps & _X else None, y if keeps & _Y else None, lse, offsets, starts)
 
 
+class _Function(torch.autograd.Function):
+    if TYPE_CHECKING:  # torch leaves it without annotations
+
+        @classmethod
+        def apply(cls, *args: Any) -> Any: ...
+
+
 def _input_gradient(ctx: Any, dy: Tensor) -> Tensor:
     x, y, lse, offsets, starts = ctx.saved_tensors
     arguments = (dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last)
@@ -65,7 +75,7 @@ def _input_gradient(ctx: Any, dy: Tensor) -> Tensor:
     return ops.pool_backward(*arguments)
 
 
-class Gradient(torch.autograd.Function):
+class Gradient(_Function):
     """`ops.pool_backward`, so that a second differentiation finds a rule or a clear error."""
 
     generate_vmap_rule = True
@@ -101,7 +111,7 @@ class Gradient(torch.autograd.Function):
         return ops.pool(grads[0], ctx.plan, starts), *[None] * 7
 
 
-class Pool(torch.autograd.Function):
+class Pool(_Function):
     """``apply(x, starts, plan, keeps, offset_bytes, rank, return_indices)`` -> y, or (y, indices)."""
 
     @staticmethod
@@ -128,7 +138,7 @@ class Pool(torch.autograd.Function):
         return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
 
 
-class TransformedPool(torch.autograd.Function):
+class TransformedPool(_Function):
     """The same under functorch: every kept tensor is an output, since ``setup_context`` sees nothing else."""
 
     generate_vmap_rule = True
@@ -142,7 +152,7 @@ class TransformedPool(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, starts, plan, keeps, _, rank, return_indices = inputs
+        x, starts, plan, keeps, _, rank, _ = inputs
         ctx.mark_non_differentiable(*output[1:])
         extra = output[-1] if keeps & (_LSE | _OFFSETS) else None
         offsets, lse = (extra, None) if keeps & _OFFSETS else (None, extra)
@@ -154,7 +164,7 @@ class TransformedPool(torch.autograd.Function):
         return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
 
 
-class Unpool(torch.autograd.Function):
+class Unpool(_Function):
     """``apply(x, indices, output_size)`` -> out."""
 
     generate_vmap_rule = True
@@ -177,7 +187,7 @@ class Unpool(torch.autograd.Function):
         return ops.unpool_backward(grads[0], indices, ctx.rank, ctx.channels_last), None, None
 
 
-class UnpoolGradient(torch.autograd.Function):
+class UnpoolGradient(_Function):
     """`ops.unpool_backward`, which is linear: its own gradient puts values back where they came from."""
 
     generate_vmap_rule = True

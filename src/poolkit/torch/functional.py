@@ -7,13 +7,11 @@ Everything about a call that does not depend on the tensor's values is worked ou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch._dynamo import assume_constant_result
 from torch.autograd import forward_ad
 from torch.overrides import handle_torch_function
 
@@ -23,11 +21,19 @@ from poolkit.reducer import REDUCERS, Reducer
 from poolkit.torch import autograd, ops
 from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for, spread
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 Parts = tuple[Window, Reducer]
 Result = Tensor | tuple[Tensor, Tensor]
 
 # functorch transforms need another Function class. torch asks itself the same way; without it, ask nobody.
-_transforms_active: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+_transforms_active: Callable[[], bool] = getattr(
+    torch._C,  # pyright: ignore[reportPrivateUsage]  there is no public way to ask
+    "_are_functorch_transforms_active",
+    lambda: False,
+)
+_forward_ad: Any = forward_ad
 _compiling = torch.compiler.is_compiling
 
 
@@ -104,7 +110,7 @@ def run(
     if _compiling():
         call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
         return _pool(x, call, return_indices, samples, seed)
-    if x.__class__ is not Tensor and not isinstance(x, Tensor):
+    if x.__class__ is not Tensor and not isinstance(cast(object, x), Tensor):
         return _foreign(x, build(*settings), rank, return_indices, seed)
     try:
         call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
@@ -160,7 +166,7 @@ def find_call(
 
 
 def _constant_shape(x: Tensor, rank: int) -> tuple[int, ...]:
-    """x's shape in plain integers, the pooled sizes as they are and batch and channels as 1, so that they stay symbolic.
+    """x's shape in plain integers: the pooled sizes as they are, batch and channels as 1, so that they stay symbolic.
 
     The plan is a constant of a graph: a new pooled size means a new graph. range() makes constants in Dynamo, too.
     """
@@ -168,9 +174,12 @@ def _constant_shape(x: Tensor, rank: int) -> tuple[int, ...]:
     return (1,) * lead + tuple([range(size).stop for size in x.shape[lead:]])
 
 
-@assume_constant_result
-def _constant_call(*arguments: Any) -> tuple[Any, ...]:
+def _plain_call(*arguments: Any) -> tuple[Any, ...]:
     return tuple(find_call(*arguments))
+
+
+# torch.compile runs it while it traces, and keeps what it returns as a constant.
+_constant_call: Callable[..., tuple[Any, ...]] = cast(Any, torch.compiler).assume_constant_result(_plain_call)
 
 
 def _as_given(window: Window, reducer: Reducer) -> Parts:
@@ -178,7 +187,7 @@ def _as_given(window: Window, reducer: Reducer) -> Parts:
 
 
 # Dynamo can hand plain values to a function whose result is constant, but not records.
-_FIELDS = {
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
     record: tuple(field.name for field in fields(record) if field.compare)
     for record in (Sliding, Adaptive, Fractional, Global, *REDUCERS)
 }
@@ -198,7 +207,10 @@ def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: int
     """Stand-ins for tensors, such as torch.fx proxies, take the call over; anything else is an error."""
     if not hasattr(type(x), "__torch_function__"):
         return _tensor(x)
-    return handle_torch_function(pool, (x,), x, *parts, return_indices=return_indices, rank=rank, seed=seed)
+    stand_in = cast(Any, x)
+    return handle_torch_function(
+        pool, (stand_in,), stand_in, *parts, return_indices=return_indices, rank=rank, seed=seed
+    )
 
 
 def max_unpool(
@@ -218,7 +230,9 @@ def max_unpool(
     Args:
         x: ``(N, C, *sizes)`` or ``(C, *sizes)``.
         indices: int64, of x's shape, as max pooling returned them.
-        kernel_size, stride, padding: those of the max pooling.
+        kernel_size: that of the max pooling.
+        stride: that of the max pooling; None means `kernel_size`.
+        padding: that of the max pooling.
         output_size: the spatial sizes wanted, or a full shape; each less than one stride away from
             ``(size - 1) * stride - 2 * padding + kernel_size``, which is the default.
         rank: number of pooled axes.
@@ -265,7 +279,7 @@ def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: in
 
 
 def fractional_samples(x: Tensor, rank: int, seed: int | None = None) -> Tensor:
-    """Uniforms ``[N, C, rank]`` for fractional windows, drawn as torch.nn draws them: the same seed, the same windows."""
+    """Uniforms ``[N, C, rank]`` for fractional windows, drawn as torch.nn draws them: same seed, same windows."""
     batch = x.shape[0] if x.dim() == rank + 2 else 1
     shape = (batch, x.shape[-rank - 1], rank)
     dtype = x.dtype if x.dtype.is_floating_point else torch.float32
@@ -296,10 +310,11 @@ _calls: dict[Any, Call] = {}
 
 def _plain() -> bool:
     """No functorch transform and no forward-mode differentiation is under way."""
-    return not _transforms_active() and forward_ad._current_level < 0  # pyright: ignore[reportPrivateUsage]
+    return not _transforms_active() and _forward_ad._current_level < 0
 
 
 def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int | None) -> Result:
+    outputs: Any
     starts = None if call.fractional is None else _starts(x, call.fractional, samples, seed)
     arguments = (x, starts, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
@@ -322,12 +337,9 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int |
 
 
 def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: int | None) -> Tensor:
-    """Window starts ``[planes, sum of outs]`` of fractional windows: `window.fractional_starts` as tensor operations."""
+    """Starts ``[planes, sum of outs]`` of fractional windows: `window.fractional_starts` as tensor operations."""
     rank = len(axes)
-    if samples is None:
-        samples = fractional_samples(x, rank, seed)
-    else:
-        samples = _check_samples(samples, x, rank)
+    samples = fractional_samples(x, rank, seed) if samples is None else _check_samples(samples, x, rank)
     columns = samples.reshape(-1, rank)
     parts: list[Tensor] = []
     for (size, out, kernel), column in zip(axes, (1, 0) if rank == 2 else range(rank), strict=True):
