@@ -150,7 +150,7 @@ class Fold {
     if (a.kind == AxisKind::sliding) {
       const i64 origin = window_origin(a, begin);
       const i64 size = (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation + 1;
-      const i64 from = std::max<i64>(0, origin), to = std::min(a.size, origin + size);
+      const i64 from = std::max<i64>(0, origin), to = std::max(from, std::min(a.size, origin + size));
       if (regular(a, begin, end)) return {from, to, origin, size};
       return {from, to, from, to - from};
     }
@@ -161,13 +161,13 @@ class Fold {
     } else {
       for (i64 j = begin; j < end; ++j) {
         const Interval i = interval(a, j, window);
-        from = std::min(from, i.start), to = std::max(to, i.start + i.n);
+        if (i.n == 0) continue;
+        from = std::min(from, i.start), to = std::max(to, i.start + (i.n - 1) * step_of(a) + 1);
       }
+      if (from >= to) from = to = 0;
     }
     return {from, to, from, to - from};
   }
-  static i64 step_of(const Axis& a) { return a.kind == AxisKind::sliding ? a.dilation : 1; }
-
   void rows(const Place& plane, i64 slice, i64 begin, i64 end) {
     const Axis& a = g.last();
     // Wide rows go through in pieces that stay near the core.
@@ -188,9 +188,9 @@ class Fold {
     const i64 width = (cols.to - cols.from) * g.run, lead = (cols.from - cols.origin) * g.run;
     const i64 pitch = cols.size * g.run;
 
-    Interval slices{0, 1};
+    Interval all_slices{0, 1};
     i64 slice_step = 1;
-    if (R == 3) slices = interval(g.axes[0], slice, plane.window), slice_step = step_of(g.axes[0]);
+    if (R == 3) all_slices = interval(g.axes[0], slice, plane.window), slice_step = step_of(g.axes[0]);
     Span lines{0, 1, 0, 1};
     if (R >= 2) lines = span(g.axes[R - 2], r0, r1, plane.window);
 
@@ -198,7 +198,7 @@ class Fold {
       Spot spot{plane, {}};
       i64 to[3] = {};
       int k = 0;
-      if (R == 3) spot.pos[k] = slices.start, to[k++] = slices.start + (slices.n - 1) * slice_step + 1;
+      if (R == 3) spot.pos[k] = all_slices.start, to[k++] = all_slices.start + (all_slices.n - 1) * slice_step + 1;
       if (R >= 2) spot.pos[k] = lines.from, to[k++] = lines.to;
       spot.pos[k] = cols.from, to[k] = cols.to;
       io->begin(spot, to);
@@ -206,7 +206,8 @@ class Fold {
 
     const i64 group = std::max<i64>(1, std::min(r1 - r0, (i64(1) << 11) / std::max<i64>(1, pitch)));
     for (int component = 0; component < components; ++component) {
-      Row first;      // row (slices.start, lines.from), existing columns only
+      Interval slices = all_slices;
+      Row first;  // row (slices.start, lines.from), existing columns only
       i64 slice_pitch, line_pitch;
       if (source != nullptr) {
         i64 at = plane.src + cols.from * g.src[R - 1];
@@ -288,7 +289,8 @@ class Fold {
             int count = 0;
             for (i64 d = 0; d < slices.n; ++d)
               for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * slice_pitch + t * step * line_pitch);
-            merge<C>(dst, from, count, width, tail);
+            if (count > 0) merge<C>(dst, from, count, width, tail);
+            else C::clear(dst, width);
           }
         }
         outputs(plane, slice, r, n, c0, c1, cols, straight ? straight_row : block, pitch, component);
@@ -489,7 +491,7 @@ class Fold {
     }
     const A* table = counts_.take(0).v;
     if (even_counts_) return scale(row, n, A(outer) * table[0]);
-    if (g.run == 1) {
+    if (g.run == 1 && std::is_floating_point_v<A>) {
       i64 i = 0;
       using V = vec<A>;
       for (; i + L <= n; i += L) store(row + i, load<V>(row + i) / (load<V>(table + i) * splat<V, A>(A(outer))));
@@ -498,8 +500,16 @@ class Fold {
       for (i64 j = 0; j < c1 - c0; ++j) scale(row + j * g.run, g.run, A(outer) * table[j]);
     }
   }
+  // Integers round to the nearest, ties to even.
+  static A rounded(A v, A by) {
+    A q = v / by, r = v % by;
+    if (r < 0) r += by, --q;
+    return q + (2 * r > by || (2 * r == by && (q & 1)));
+  }
   static void scale(A* row, i64 n, A by) {
-    if constexpr (std::is_floating_point_v<A>) {
+    if constexpr (std::is_integral_v<A>) {
+      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], by);
+    } else {
       i64 i = 0;
       using V = vec<A>;
       const V divisor = splat<V, A>(by);

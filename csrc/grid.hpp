@@ -9,8 +9,12 @@
 
 namespace poolkit::POOLKIT_ISA_NS {
 
+// What may be simplified away. Reducers that need an output's own coordinates keep the axes that hold them.
+enum class Merge { all, joins, none };
+
 struct Grid {
   int planes_rank = 0;
+  bool channels_last = false;  // planes are batch entries, the run is the channels
   i64 plane_size[5];
   i64 plane_src[5], plane_dst[5];  // strides
   i64 windows_per_plane_entry = 1; // entries of the last plane dimensions that share one n, c
@@ -63,8 +67,7 @@ static inline bool whole(const Axis& a) {
   return a.kind == AxisKind::adaptive;
 }
 
-// keep_axes: leave every axis in place (tags are positions in the original plane).
-static inline Grid make_grid(const Problem& pr, const View& x, const View& y, bool keep_axes) {
+static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Merge merge) {
   Grid g;
   bool per_plane = false;
   for (int i = 0; i < pr.rank; ++i) per_plane |= pr.axes[i].kind == AxisKind::starts && pr.axes[i].plane_stride != 0;
@@ -73,6 +76,7 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, bo
                              !(x.stride[w] == 1 && x.shape[w] > 1);
   g.plane_size[0] = x.shape[0], g.plane_src[0] = x.stride[0], g.plane_dst[0] = y.stride[0];
   g.planes_rank = 1;
+  g.channels_last = channels_last;
   if (channels_last) {
     g.run = x.shape[1];
   } else {
@@ -82,7 +86,7 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, bo
   for (int i = 0; i < pr.rank; ++i) {
     const Axis& a = pr.axes[i];
     const i64 s = x.stride[2 + i], d = y.stride[2 + i];
-    if (!keep_axes && g.rank == 0 && single_taps(a)) {
+    if (merge == Merge::all && g.rank == 0 && single_taps(a)) {
       g.plane_size[g.planes_rank] = a.size, g.plane_src[g.planes_rank] = s, g.plane_dst[g.planes_rank] = d;
       ++g.planes_rank;
       if (!channels_last) g.windows_per_plane_entry *= a.size;
@@ -96,11 +100,11 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, bo
     g.axes[0] = pr.axes[pr.rank - 1], g.src[0] = g.plane_src[k], g.dst[0] = g.plane_dst[k], g.origin[0] = pr.rank - 1, g.rank = 1;
     if (!channels_last) g.windows_per_plane_entry /= g.plane_size[k];
   }
-  if (!keep_axes)
+  if (merge != Merge::none)
     while (g.rank > 1) {
       const int k = g.rank - 1;
       const Axis a = g.axes[k];
-      if (single_taps(a) && g.src[k] == g.run && g.dst[k] == g.run && g.axes[k - 1].kind != AxisKind::starts) {
+      if (merge == Merge::all && single_taps(a) && g.src[k] == g.run && g.dst[k] == g.run && g.axes[k - 1].kind != AxisKind::starts) {
         g.run *= a.size;
         --g.rank;
         continue;
