@@ -195,11 +195,14 @@ def openvino(row: Row, x: np.ndarray, threads: int) -> Run:
         if row.kind == "adaptive_avg":
             model = ov.Model([ops.adaptive_avg_pool(node, shape)], [node])
         else:
-            model = ov.Model([ops.adaptive_max_pool(node, shape, "i64").output(0)], [node])
+            model = ov.Model([ops.adaptive_max_pool(node, shape, "i32").output(0)], [node])
     else:
         model = _openvino_core().read_model(_onnx_model(row))
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = _openvino_core().compile_model(model, "CPU", settings).create_infer_request()
+    try:
+        request = _openvino_core().compile_model(model, "CPU", settings).create_infer_request()
+    except RuntimeError as error:
+        raise Unavailable(f"OpenVINO cannot compile it: {str(error).strip().splitlines()[-1]}") from error
     request.set_input_tensor(ov.Tensor(x, shared_memory=True))
 
     def run() -> Any:

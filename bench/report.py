@@ -7,14 +7,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-import poolkit as pk
+from poolkit import _core
 
 from .measure import GROWTH_SHAPE, Result, Settings, geometric_mean
 from .rows import HEADLINE
 
+NARROWEST = 190  # columns that the table of layers needs
+WORST_SHOWN = 10
 PACKAGES = ("poolkit", "numpy", "torch", "onnxruntime", "openvino")
 
 
@@ -27,7 +30,7 @@ class Summary:
     over_floor: float | None
     over_floor_last: float | None
     ratios: dict[str, float | None]
-    slower: tuple[str, ...]  # rows where torch in the same layout is faster
+    slower: int  # layers where torch in the same layout is faster
 
 
 def processor() -> str:
@@ -53,7 +56,7 @@ def circumstances(settings: Settings, *, recycled: bool) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions,
-        "isa": pk.isa(),
+        "isa": _core.isa(),
         "threads": settings.threads,
         "rounds": settings.rounds,
         "recycled_memory": recycled,
@@ -63,6 +66,12 @@ def circumstances(settings: Settings, *, recycled: bool) -> dict[str, Any]:
 def _peer_ratio(result: Result, peer: str) -> float | None:
     """A peer's time over poolkit's in the same layout."""
     return result.ratio(peer, "poolkit-nhwc" if peer.endswith("-nhwc") else "poolkit")
+
+
+def slower(result: Result) -> list[tuple[str, float]]:
+    """The layouts in which torch is faster than poolkit, each with torch's time over poolkit's."""
+    ratios = [(peer, _peer_ratio(result, peer)) for peer in ("torch", "torch-nhwc")]
+    return [(peer, ratio) for peer, ratio in ratios if ratio is not None and ratio < 1]
 
 
 def summarise(results: Sequence[Result]) -> list[Summary]:
@@ -75,12 +84,6 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
     peers = dict.fromkeys(name for result in results for name in result.ms if not name.startswith("poolkit"))
     summaries: list[Summary] = []
     for group, members in groups.items():
-        slower = [
-            f"{result.row.name} ({peer} {ratio:.2f}x)"
-            for result in members
-            for peer in ("torch", "torch-nhwc")
-            if (ratio := _peer_ratio(result, peer)) is not None and ratio < 1
-        ]
         summaries.append(
             Summary(
                 group,
@@ -88,7 +91,7 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
                 geometric_mean(result.over_floor() for result in members),
                 geometric_mean(result.over_floor("poolkit-nhwc") for result in members),
                 {peer: geometric_mean(_peer_ratio(result, peer) for result in members) for peer in peers},
-                tuple(slower),
+                sum(bool(slower(result)) for result in members),
             )
         )
     return summaries
@@ -98,8 +101,7 @@ def number(value: float | None, unit: str = "") -> str:
     """Three significant digits, or a dash."""
     if value is None:
         return "-"
-    digits = max(0, 2 - len(str(int(value)))) + (1 if value < 10 else 0)
-    return f"{value:.{digits}f}{unit}"
+    return f"{value:.{max(0, 2 - floor(log10(value)))}f}{unit}"
 
 
 def show(results: Sequence[Result], growth: dict[str, dict[int, float]], settings: Settings) -> None:
@@ -108,27 +110,30 @@ def show(results: Sequence[Result], growth: dict[str, dict[int, float]], setting
     from rich.table import Table
 
     console = Console()
+    console.width = max(console.width, NARROWEST)
     peers = [name for name in settings.peers if not name.startswith("poolkit")]
     mine = [name for name in settings.peers if name.startswith("poolkit")]
     if results:
         table = Table(title=f"one layer forward, float32, {settings.threads} thread(s); peers: their time / poolkit's")
-        table.add_column("layer", overflow="fold")
-        for heading in ("input", "window", "kind", "floor ms"):
-            table.add_column(heading)
+        for heading in ("layer", "input", "window", "kind", "floor ms"):
+            table.add_column(heading, no_wrap=True)
         for name in mine:
-            table.add_column(f"{name} ms", justify="right")
-            table.add_column("/floor", justify="right")
+            table.add_column(f"{name} ms".replace(" ", "\n"), justify="right", no_wrap=True)
+            table.add_column("/floor", justify="right", no_wrap=True)
         for name in peers:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for result in results:
             row = result.row
-            cells = [row.name, "x".join(map(str, row.shape)), row.describe(), row.kind, f"{result.floor_ms:.3f}"]
+            cells = [row.name, "x".join(map(str, row.shape)), row.describe(), row.kind, number(result.floor_ms)]
             for name in mine:
-                cells += [f"{result.ms[name]:.3f}" if name in result.ms else "-", number(result.over_floor(name))]
+                cells += [number(result.ms.get(name)), number(result.over_floor(name))]
             cells += [number(_peer_ratio(result, name), "x") for name in peers]
             table.add_row(*cells)
         console.print(table)
         console.print(_summary_table(results, peers))
+        losses = sorted((ratio, result.row.name, peer) for result in results for peer, ratio in slower(result))
+        for ratio, name, peer in losses[:WORST_SHOWN]:
+            console.print(f"[yellow]slower than {peer}: {name}, whose time is {ratio:.2f} of poolkit's")
         for result in results:
             for name, reason in result.absent.items():
                 if "differ" in reason:
@@ -138,7 +143,7 @@ def show(results: Sequence[Result], growth: dict[str, dict[int, float]], setting
         for heading in ("kernel", "ms", "/ 3x3"):
             table.add_column(heading, justify="right")
         for side, ms in times.items():
-            table.add_row(f"{side}x{side}", f"{ms:.3f}", f"{ms / times[3]:.2f}")
+            table.add_row(f"{side}x{side}", number(ms), number(ms / times[3]))
         console.print(table)
 
 
@@ -147,7 +152,7 @@ def _summary_table(results: Sequence[Result], peers: Sequence[str]) -> Any:
 
     table = Table(title="geometric means")
     for heading in ("group", "rows", "poolkit/floor", "poolkit-nhwc/floor", *peers, "slower than torch"):
-        table.add_column(heading, justify="right" if heading != "slower than torch" else "left", overflow="fold")
+        table.add_column(heading, justify="right")
     for item in summarise(results):
         table.add_row(
             item.group,
@@ -155,7 +160,7 @@ def _summary_table(results: Sequence[Result], peers: Sequence[str]) -> Any:
             number(item.over_floor),
             number(item.over_floor_last),
             *(number(item.ratios.get(name), "x") for name in peers),
-            ", ".join(item.slower) or "none",
+            str(item.slower),
         )
     return table
 
@@ -215,6 +220,9 @@ def draw(path: Path, results: Sequence[Result], facts: dict[str, Any]) -> Path:
         "copy floor: read the input, write the output", (0, 1), (2, -11), textcoords="offset points", fontsize=8
     )
     axes.set_yscale("log")
+    axes.set_ylim(0.4, axes.get_ylim()[1] * 3)  # room for the legend
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.set_xlim(-1, len(ordered))
     axes.set_ylabel("time / copy floor")
     axes.set_xlabel(f"{len(ordered)} pooling layers of real networks, sorted by poolkit's time / floor")

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 
 import poolkit as pk
+from poolkit.window import Window
 
 SHAPES = Path(__file__).with_name("network_shapes.csv")
 GROUPS = {
@@ -101,7 +102,7 @@ class Row:
         return tuple(before for before, _ in self.padding)
 
     @cached_property
-    def window(self) -> pk.Window:
+    def window(self) -> Window:
         """The poolkit window of this row (not for fractional rows, which go by their named function)."""
         if self.kind.startswith("adaptive"):
             return pk.Adaptive(self.target)

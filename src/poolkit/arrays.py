@@ -66,7 +66,7 @@ def dtype_code(array: Array, name: str = "input x") -> int:
 def check_array(value: object, name: str = "input x") -> Array:
     """`value` as an array the core can read: numeric, native byte order, aligned; a copy only where it is not."""
     kind = type(value)
-    if not issubclass(kind, np.ndarray) or issubclass(kind, np.ma.MaskedArray):
+    if not issubclass(kind, np.ndarray) or hasattr(value, "mask"):  # a masked array's mask must not be ignored
         raise PoolTypeError(
             f"{name}={show(value)}",
             f"{name} is a NumPy array or a torch tensor, here {kind.__name__}",
