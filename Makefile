@@ -19,7 +19,7 @@ help:
 	@echo "make install   a .venv with everything for development and the compiled core"
 	@echo "make demo      poolkit show: pool a photograph with every operator, write a report"
 	@echo "make test      the tests; ARGS='-k name' chooses some"
-	@echo "make lint      ruff, pyright, stubtest, clang-format and the house laws"
+	@echo "make lint      ruff, pyright, the core's stub, clang-format and the house laws"
 	@echo "make format    let ruff and clang-format rewrite the sources"
 	@echo "make bench     equality with torch, then times and the picture; ARGS='--quick' for a part"
 	@echo "make clean     remove .venv and what was built"
@@ -51,7 +51,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases poolkit._core
+	$(BIN)/python tools/check_stub.py
 	$(BIN)/clang-format --dry-run --Werror csrc/*.cpp csrc/*.hpp
 	$(BIN)/python tools/house_laws.py
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def circumstances(settings: Settings, *, recycled: bool) -> dict[str, Any]:
         "threads": settings.threads,
         "rounds": settings.rounds,
         "recycled_memory": recycled,
+        "load": os.getloadavg()[0],
     }
 
 

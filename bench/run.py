@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 IMAGE = HERE.parent / "docs" / "images" / "bench.png"
 MEBI = 2**20
+BUSY = 0.5  # load beyond the cores that still counts as idle
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,7 +26,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="these contestants alone, comma-separated, such as poolkit")
     parser.add_argument("--threads", type=int, default=1, help="threads of every contestant (the copy has one)")
     parser.add_argument("--rounds", type=int, default=9, help="most samples of each contestant (default 9)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of a layer (default 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a layer (default 2)")
     parser.add_argument("--cap", type=int, default=96, help="most MiB of an input; larger batches are cut")
     parser.add_argument("--growth", action="store_true", help="only the growth with the kernel's side")
     parser.add_argument("--fresh-memory", action="store_true", help="let outputs fault in fresh pages every time")
@@ -36,8 +37,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run; the exit status is 1 when poolkit and torch disagree."""
     given = arguments(argv)
-    # Before NumPy and torch start their own pools.
-    os.environ.setdefault("OMP_NUM_THREADS", str(given.threads))
     from rich.progress import track
 
     from . import measure, peers, report, rows
@@ -66,6 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     recycled = not given.fresh_memory and measure.recycle_memory()
     settings = measure.Settings(given.threads, given.rounds, given.seconds, names)
     measure.set_threads(settings.threads)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load + settings.threads > cores + BUSY:
+        print(f"warning: the load is {load:.1f} on {cores} cores; times will be noisy", file=sys.stderr)
     full = not (given.filter or given.kind or given.quick or given.only or given.peers or given.growth)
     results: list[measure.Result] = []
     growth: dict[str, dict[int, float]] = {}

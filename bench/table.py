@@ -1,4 +1,4 @@
-"""``python -m bench.table [--lang zh] [RESULTS.json]``: the README's speed table, as Markdown, from a saved run."""
+"""``python -m bench.table [--lang zh] [--write] [RESULTS.json]``: the READMEs' speed table, from a saved run."""
 
 import argparse
 import json
@@ -9,6 +9,9 @@ from typing import Any
 from .report import number
 
 RESULTS = Path(__file__).parent / "results" / "threads-1.json"
+ROOT = Path(__file__).parent.parent
+READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+BEGIN, END = "<!-- speed table: python -m bench.table --write -->\n", "<!-- end of speed table -->\n"
 # Layers that many know, one for each habit of pooling: overlapping, halving, padded, wide, averaged, adaptive, global.
 SHOWN = (
     ("resnet50", "maxpool_b64"),
@@ -62,7 +65,8 @@ WORDS = {
         "avg": "平均",
         "foot": (
             "float32，{threads} 个线程，{processor}，{isa}；torch {torch}。"
-            "其他库的数字表示同一内存布局下耗时是 poolkit 的多少倍。“拷贝下限”指按本机拷贝该张量的速率，读一遍输入、写一遍输出所需的时间。"
+            "其他库的数字表示同一内存布局下耗时是 poolkit 的多少倍。"
+            "“拷贝下限”指按本机拷贝该张量的速率，读一遍输入、写一遍输出所需的时间。"
             "由 `make bench` 生成，全部结果见 `bench/results/`。"
         ),
     },
@@ -98,16 +102,29 @@ def lines(document: dict[str, Any], language: str) -> list[str]:
     return [*text, "", words["foot"].format(**facts | {"torch": facts["versions"].get("torch", "-")})]
 
 
+def write(document: dict[str, Any]) -> None:
+    """Put the table between the marks of each README."""
+    for language, path in READMES.items():
+        before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+        table = "\n".join(lines(document, language))
+        path.write_text(f"{before}{BEGIN}\n{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.table", description="Print the README's speed table.")
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS)
     parser.add_argument("--lang", choices=sorted(WORDS), default="en")
+    parser.add_argument("--write", action="store_true", help="put it into both READMEs instead of printing it")
     given = parser.parse_args()
     if not given.results.exists():
         print(f"{given.results} does not exist; run `make bench` first", file=sys.stderr)
         return 2
-    print("\n".join(lines(json.loads(given.results.read_text(encoding="utf-8")), given.lang)))
+    document = json.loads(given.results.read_text(encoding="utf-8"))
+    if given.write:
+        write(document)
+    else:
+        print("\n".join(lines(document, given.lang)))
     return 0
 
 
