@@ -24,7 +24,8 @@ struct Params {
   bool mean = true;          // LogSumExp: log of the mean instead of the sum
 };
 
-enum class AxisKind : int { sliding = 0, adaptive = 1, starts = 2 };
+// The transposed kinds (for every input, the outputs that saw it) arise inside backward only.
+enum class AxisKind : int { sliding = 0, adaptive = 1, starts = 2, transposed = 3, transposed_starts = 4 };
 
 // One pooled axis. Window j begins at j * stride - before (sliding), floor(j * size / out) (adaptive) or starts[j].
 struct Axis {

@@ -28,7 +28,7 @@ struct Window {
         const Axis& a = problem.axes[i - pad];
         stride[i] = x.stride[2 + i - pad];
         box[i] = interval(a, o[i - pad], n * x.shape[1] + c);
-        step[i] = a.kind == AxisKind::sliding ? a.dilation : 1;
+        step[i] = step_of(a);
       }
     }
   }

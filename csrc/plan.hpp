@@ -2,17 +2,23 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 
 #include "core.hpp"
 
 namespace poolkit {
 
-// Taps start, start + step, ... of one window; all of them lie inside the input. step is the axis' dilation.
+// Taps start, start + step, ... of one window; all of them lie inside the input.
 struct Interval {
   i64 start, n;
 };
 
-static inline i64 ceil_div(i64 a, i64 b) { return a / b + (a % b > 0); }
+static inline i64 step_of(const Axis& a) {
+  if (a.kind == AxisKind::sliding) return a.dilation;
+  return a.kind == AxisKind::transposed ? a.dilation / std::gcd(a.dilation, a.stride) : 1;
+}
+
+static inline i64 ceil_div(i64 a, i64 b) { return b == 1 ? a : a / b + (a % b > 0); }
 
 static inline i64 window_origin(const Axis& a, i64 j) { return j * a.stride - a.before; }
 
@@ -30,6 +36,22 @@ static inline Interval interval(const Axis& a, i64 j, i64 plane) {
       return {start, stop - start};
     }
     case AxisKind::starts: break;
+    case AxisKind::transposed: {
+      // Outputs o with o * stride + t * dilation = j + before for a tap t: every dilation / gcd-th one.
+      const i64 u = j + a.before, reach = (a.kernel - 1) * a.dilation;
+      i64 lo = u > reach ? ceil_div(u - reach, a.stride) : 0, hi = std::min(a.size - 1, u / a.stride);
+      const i64 step = step_of(a);
+      for (i64 tries = 0; hi >= lo && (u - hi * a.stride) % a.dilation != 0; --hi)
+        if (++tries >= step) return {lo, 0};
+      if (hi < lo) return {lo, 0};
+      const i64 n = (hi - lo) / step + 1;
+      return {hi - (n - 1) * step, n};
+    }
+    case AxisKind::transposed_starts: {
+      const i64* s = a.starts + plane * a.plane_stride;
+      const i64 lo = std::upper_bound(s, s + a.size, j - a.kernel) - s;
+      return {lo, std::upper_bound(s, s + a.size, j) - s - lo};
+    }
   }
   return {a.starts[plane * a.plane_stride + j], a.kernel};
 }
@@ -48,6 +70,8 @@ static inline i64 longest(const Axis& a) {
       const i64 whole = a.size / a.out, rest = a.size % a.out;
       return rest == 0 ? whole : whole + (a.out % rest == 0 ? 1 : 2);
     }
+    case AxisKind::transposed: return std::min(a.size, (a.kernel - 1) * std::gcd(a.dilation, a.stride) / a.stride + 1);
+    case AxisKind::transposed_starts: return a.size;
     case AxisKind::starts: break;
   }
   return a.kernel;

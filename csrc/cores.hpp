@@ -1,0 +1,166 @@
+// What a fold carries along an axis and how two pieces of it join. A core is a monoid over vectors:
+//   Row       pointers to the state of consecutive elements      Value     one vector of states
+//   identity  the state of no tap                                join(a, b) the state of a's taps followed by b's
+#pragma once
+
+#include <limits>
+
+#include "simd.hpp"
+
+namespace poolkit::POOLKIT_ISA_NS {
+
+template <class A>
+struct Sum {
+  static constexpr bool idempotent = false;
+  static constexpr A identity = A(0);
+  template <class V>
+  static V join(V a, V b) {
+    return a + b;
+  }
+};
+
+// NaN beats everything; of equal taps the earlier one, a, stays.
+template <class A, bool Min>
+struct Extreme {
+  static constexpr bool idempotent = true;
+  using limits = std::numeric_limits<A>;
+  static constexpr A lowest = limits::has_infinity ? -limits::infinity() : limits::lowest();
+  static constexpr A highest = limits::has_infinity ? limits::infinity() : limits::max();
+  static constexpr A identity = Min ? highest : lowest;
+  template <class V>
+  static V join(V a, V b) {
+    if constexpr (std::is_floating_point_v<A>) return b != b ? b : pick<Min>(b, a);
+    else return (Min ? b < a : b > a) ? b : a;
+  }
+};
+
+// State: one array of A.
+template <class A_, template <class> class Op_>
+struct Plain {
+  using A = A_;
+  using Op = Op_<A>;
+  static constexpr bool idempotent = Op::idempotent, tagged = false;
+  struct Row {
+    A* v = nullptr;
+    Row operator+(i64 n) const { return {v + n}; }
+  };
+  struct Value {
+    vec<A> v;
+  };
+  // One state.
+  struct Cell {
+    A v;
+    Row row() { return {&v}; }
+  };
+  static Value get(Row r, i64 k) { return {load<vec<A>>(r.v + k)}; }
+  static void put(Row r, i64 k, Value s) { store(r.v + k, s.v); }
+  static Value join(Value a, Value b) { return {Op::join(a.v, b.v)}; }
+  static Value identity() { return {splat<vec<A>, A>(Op::identity)}; }
+  static Value keep(i64 n, Value s) { return {first_lanes<A>(n) ? s.v : identity().v}; }
+  static Value drop(i64 n, Value s) { return {first_lanes<A>(n) ? identity().v : s.v}; }
+  template <int W>
+  static Value shift(Value a, Value b) {
+    return {shifted<W>(a.v, b.v)};
+  }
+  static Value even(Value a, Value b) { return {evens(a.v, b.v)}; }
+  static Value odd(Value a, Value b) { return {odds(a.v, b.v)}; }
+  // All lanes joined, in lane 0.
+  template <int W = lanes<A> / 2>
+  static Value fold_lanes(Value a) {
+    const Value b{Op::join(a.v, from_lane<W>(a.v))};
+    if constexpr (W > 1) return fold_lanes<W / 2>(b);
+    else return b;
+  }
+  static void copy1(Row d, i64 i, Row s, i64 k) { d.v[i] = s.v[k]; }
+  static void join1(Row d, i64 i, Row s, i64 k) { d.v[i] = Op::join(d.v[i], s.v[k]); }
+  static void clear(Row d, i64 n) {
+    for (i64 i = 0; i < n; ++i) d.v[i] = Op::identity;
+  }
+};
+
+template <class A>
+using Max = Extreme<A, false>;
+template <class A>
+using Min = Extreme<A, true>;
+
+// State: the chosen value and where it was, a number that grows in row-major order, so that ties and NaNs go to the
+// first tap in whatever order pieces are joined.
+template <class A_, bool Min>
+struct Tagged {
+  using A = A_;
+  using Tag = std::int32_t;
+  static constexpr bool idempotent = true, tagged = true;
+  static constexpr int n = lanes<A>;
+  using Tags = vec<Tag, n>;
+  struct Row {
+    A* v = nullptr;
+    Tag* t = nullptr;
+    Row operator+(i64 k) const { return {v + k, t + k}; }
+  };
+  struct Value {
+    vec<A> v;
+    Tags t;
+  };
+  struct Cell {
+    A v;
+    Tag t;
+    Row row() { return {&v, &t}; }
+  };
+  static constexpr A identity_value = Extreme<A, Min>::identity;
+  static constexpr Tag no_tag = std::numeric_limits<Tag>::max();
+  static Value get(Row r, i64 k) { return {load<vec<A>>(r.v + k), load<Tags>(r.t + k)}; }
+  static void put(Row r, i64 k, Value s) { store(r.v + k, s.v), store(r.t + k, s.t); }
+  static Value join(Value a, Value b) {
+    // Integer masks of A's width, widened (or narrowed) to the tags' lanes.
+    auto better = Min ? (b.v < a.v) : (b.v > a.v);
+    auto same = b.v == a.v;
+    if constexpr (std::is_floating_point_v<A>) {
+      const auto a_nan = a.v != a.v, b_nan = b.v != b.v;
+      better = (better | b_nan) & ~a_nan;
+      same = same | (a_nan & b_nan);
+    }
+    const auto earlier = b.t < a.t;
+    using M = decltype(better);
+    const M take = better | (same & __builtin_convertvector(earlier, M));
+    const auto take_tag = __builtin_convertvector(take, Tags);
+    return {take ? b.v : a.v, (take_tag & b.t) | (~take_tag & a.t)};
+  }
+  static Value identity() { return {splat<vec<A>, A>(identity_value), splat_tags(no_tag)}; }
+  static Tags splat_tags(Tag t) { return t - Tags{}; }
+  static Value keep(i64 k, Value s) {
+    const auto mask = first_lanes<A>(k);
+    const auto tag_mask = __builtin_convertvector(mask, Tags);
+    return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
+  }
+  static Value drop(i64 k, Value s) {
+    const auto mask = ~first_lanes<A>(k);
+    const auto tag_mask = __builtin_convertvector(mask, Tags);
+    return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
+  }
+  template <int W>
+  static Value shift(Value a, Value b) {
+    return {shifted<W>(a.v, b.v), shifted<W>(a.t, b.t)};
+  }
+  static Value even(Value a, Value b) { return {evens(a.v, b.v), evens(a.t, b.t)}; }
+  static Value odd(Value a, Value b) { return {odds(a.v, b.v), odds(a.t, b.t)}; }
+  template <int W = n / 2>
+  static Value fold_lanes(Value a) {
+    const Value b = join(a, {from_lane<W>(a.v), from_lane<W>(a.t)});
+    if constexpr (W > 1) return fold_lanes<W / 2>(b);
+    else return b;
+  }
+  static void copy1(Row d, i64 i, Row s, i64 k) { d.v[i] = s.v[k], d.t[i] = s.t[k]; }
+  static void join1(Row d, i64 i, Row s, i64 k) {
+    const A a = d.v[i], b = s.v[k];
+    bool take = (Min ? b < a : b > a) || b != b;
+    if (a != a) take = b != b && s.t[k] < d.t[i];
+    else if (b == a) take = s.t[k] < d.t[i];
+    else if (b != b) take = true;
+    if (take) copy1(d, i, s, k);
+  }
+  static void clear(Row d, i64 k) {
+    for (i64 i = 0; i < k; ++i) d.v[i] = identity_value, d.t[i] = no_tag;
+  }
+};
+
+}  // namespace poolkit::POOLKIT_ISA_NS

@@ -1,0 +1,677 @@
+// The forward loops. A pooling is folded axis by axis, the state carried from one axis to the next: slices into rows,
+// rows into one row, that row into outputs. The same loops fold gradients over the transposed windows.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+#include "exec.hpp"
+#include "grid.hpp"
+#include "merge.hpp"
+
+namespace poolkit::POOLKIT_ISA_NS {
+
+// Memory for rows of state, with room to read and write a few vectors beyond the end.
+template <class C>
+class Rows {
+ public:
+  using A = typename C::A;
+  ~Rows() { std::free(memory_); }
+  Rows() = default;
+  Rows(const Rows&) = delete;
+  Rows& operator=(const Rows&) = delete;
+
+  typename C::Row take(i64 n) {
+    if (n > size_) {
+      std::free(memory_);
+      size_ = n;
+      const std::size_t slack = 4 * vector_bytes;
+      const std::size_t values = (n * sizeof(A) + slack + 63) / 64 * 64;
+      std::size_t bytes = values;
+      if constexpr (C::tagged) bytes += (n * sizeof(typename C::Tag) + slack * 4 + 63) / 64 * 64;
+      memory_ = static_cast<char*>(std::aligned_alloc(64, bytes));
+      if (memory_ == nullptr) throw std::bad_alloc();
+      row_.v = reinterpret_cast<A*>(memory_);
+      if constexpr (C::tagged) row_.t = reinterpret_cast<typename C::Tag*>(memory_ + values);
+    }
+    return row_;
+  }
+
+ private:
+  char* memory_ = nullptr;
+  i64 size_ = 0;
+  typename C::Row row_;
+};
+
+// Where a row lies: of the source (positions before pooling) or of the output. pos[rank - 1] is its first position.
+struct Spot {
+  Place plane;
+  i64 pos[3];
+};
+
+// What surrounds a fold that is not a plain copy in and out: the atoms before and after it.
+template <class C>
+struct Io {
+  using Row = typename C::Row;
+  virtual ~Io() = default;
+  // A block is about to be folded: source positions from[i] <= p < to[i] on each axis.
+  virtual void begin(const Spot&, const i64* /*to*/) {}
+  virtual void load(int component, const Spot&, i64 n, Row dst) = 0;
+  virtual void finish(const Row* components, const Spot&, i64 n) = 0;
+};
+
+// Taps behind each output, for reducers that divide by them.
+struct Counts {
+  const Problem* problem = nullptr;
+  bool padded = false;
+  i64 divisor = 0;
+
+  i64 of(const Grid& g, int axis, i64 j, i64 window) const {
+    const Axis& a = problem->axes[g.origin[axis]];
+    return padded ? padded_count(a, j, window) : interval(a, j, window).n;
+  }
+};
+
+template <class C>
+class Fold {
+ public:
+  using A = typename C::A;
+  using Row = typename C::Row;
+  static constexpr i64 L = lanes<A>;
+
+  const Grid& g;
+  int components = 1;
+  // Straight from and to memory, or through io.
+  A* source = nullptr;
+  A* target = nullptr;
+  const A* source_end = nullptr;   // one past the last readable element
+  A* target_end = nullptr;         // rows up to here are written by this fold, in order
+  Io<C>* io = nullptr;
+  const Counts* divide = nullptr;  // with target: divide by the taps
+
+  explicit Fold(const Grid& grid) : g(grid) {
+    if (g.rank < 2) return;
+    const Axis& a = g.axes[g.rank - 2];
+    if (a.kind != AxisKind::sliding) return;
+    // Windows [whole_from_, whole_to_) of the row axis keep all their taps.
+    whole_from_ = ceil_div(a.before, a.stride);
+    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
+    whole_to_ = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
+  }
+
+  // Pieces of work: (plane, block of the first axis' outputs).
+  static i64 block_length(const Grid& g) {
+    const Axis& a = g.axes[0];
+    if (g.rank == 3) return 1;
+    i64 width = g.run;
+    for (int i = 1; i < g.rank; ++i) width *= g.axes[i].size;
+    const i64 step = a.kind == AxisKind::sliding ? a.stride : std::max<i64>(1, a.size / a.out);
+    i64 rows = std::max<i64>(1, (i64(1) << 15) / std::max<i64>(1, width * step));
+    // A block reads the overlap of its windows again: keep that a small part.
+    const i64 reach = a.kind == AxisKind::adaptive ? 1 : std::min(longest(a) * a.dilation, a.size);
+    rows = std::max(rows, 8 * ceil_div(reach, step));
+    return std::min(rows, a.out);
+  }
+  static i64 blocks(const Grid& g) { return ceil_div(g.axes[0].out, block_length(g)); }
+
+  void units(i64 begin, i64 end) {
+    if constexpr (!C::tagged)
+      if (g.rank == 1 && g.run == 1 && g.axes[0].out == 1 && source != nullptr && target != nullptr) {
+        const Interval taps = interval(g.axes[0], 0, 0);
+        if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
+          for (i64 p = begin; p < end; ++p) {
+            const Place plane = place(g, p);
+            reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
+            if (divide != nullptr) divide_rows(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
+          }
+          return;
+        }
+      }
+    if (together() && planes_together(begin, end)) return;
+    for (i64 u = begin; u < end; ++u) unit(u);
+  }
+
+ private:
+  void unit(i64 index) {
+    const i64 per_plane = blocks(g), length = block_length(g);
+    const Place plane = place(g, index / per_plane);
+    const i64 begin = index % per_plane * length, end = std::min(begin + length, g.axes[0].out);
+    if (g.rank == 1) {
+      columns(plane, 0, 0, 1, begin, end);
+    } else if (g.rank == 2) {
+      rows(plane, 0, begin, end);
+    } else {
+      for (i64 d = begin; d < end; ++d) rows(plane, d, 0, g.axes[1].out);
+    }
+  }
+
+  // Source positions of an axis behind outputs [begin, end): the existing ones, and (sliding) with padding.
+  struct Span {
+    i64 from, to;      // existing positions
+    i64 origin, size;  // of the padded row
+  };
+  // Windows at even distances whose padded row is not much longer than the input: shifted copies do them all at once.
+  static bool regular(const Axis& a, i64 begin, i64 end) {
+    return a.kind == AxisKind::sliding &&
+           (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation < 4 * a.size + 1024;
+  }
+  Span span(const Axis& a, i64 begin, i64 end, i64 window) const {
+    if (a.kind == AxisKind::sliding) {
+      const i64 origin = window_origin(a, begin);
+      const i64 size = (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation + 1;
+      const i64 from = std::max<i64>(0, origin), to = std::max(from, std::min(a.size, origin + size));
+      if (regular(a, begin, end)) return {from, to, origin, size};
+      return {from, to, from, to - from};
+    }
+    i64 from = a.size, to = 0;
+    if (a.kind == AxisKind::adaptive) {
+      const Interval tail = interval(a, end - 1, window);
+      from = interval(a, begin, window).start, to = tail.start + tail.n;
+    } else {
+      for (i64 j = begin; j < end; ++j) {
+        const Interval i = interval(a, j, window);
+        if (i.n == 0) continue;
+        from = std::min(from, i.start), to = std::max(to, i.start + (i.n - 1) * step_of(a) + 1);
+      }
+      if (from >= to) from = to = 0;
+    }
+    return {from, to, from, to - from};
+  }
+  void rows(const Place& plane, i64 slice, i64 begin, i64 end) {
+    const Axis& a = g.last();
+    // Wide rows go through in pieces that stay near the core.
+    i64 piece = a.out;
+    if (a.kind == AxisKind::sliding) {
+      const i64 fits = std::max<i64>(1, (i64(1) << 14) / (a.stride * g.run));
+      piece = std::min(a.out, std::max(fits, 4 * ceil_div(std::min(a.kernel, a.size) * a.dilation, a.stride)));
+    }
+    for (i64 c = 0; c < a.out; c += piece) columns(plane, slice, begin, end, c, std::min(c + piece, a.out));
+  }
+
+  // Outputs [r0, r1) of the row axis and [c0, c1) of the last one.
+  void columns(const Place& plane, i64 slice, i64 r0, i64 r1, i64 c0, i64 c1) {
+    const int R = g.rank;
+    row_base_ = r0, rows_in_block_ = r1 - r0;
+    const Axis& last = g.last();
+    const Span cols = span(last, c0, c1, plane.window);
+    const i64 width = (cols.to - cols.from) * g.run, lead = (cols.from - cols.origin) * g.run;
+    const i64 pitch = cols.size * g.run;
+
+    Interval all_slices{0, 1};
+    i64 slice_step = 1;
+    if (R == 3) all_slices = interval(g.axes[0], slice, plane.window), slice_step = step_of(g.axes[0]);
+    Span lines{0, 1, 0, 1};
+    if (R >= 2) lines = span(g.axes[R - 2], r0, r1, plane.window);
+
+    if (io != nullptr) {
+      Spot spot{plane, {}};
+      i64 to[3] = {};
+      int k = 0;
+      if (R == 3) spot.pos[k] = all_slices.start, to[k++] = all_slices.start + (all_slices.n - 1) * slice_step + 1;
+      if (R >= 2) spot.pos[k] = lines.from, to[k++] = lines.to;
+      spot.pos[k] = cols.from, to[k] = cols.to;
+      io->begin(spot, to);
+    }
+
+    const i64 group = std::max<i64>(1, std::min(r1 - r0, (i64(1) << 11) / std::max<i64>(1, pitch)));
+    for (int component = 0; component < components; ++component) {
+      Interval slices = all_slices;
+      Row first;  // row (slices.start, lines.from), existing columns only
+      i64 slice_pitch, line_pitch;
+      if (source != nullptr) {
+        i64 at = plane.src + cols.from * g.src[R - 1];
+        if (R >= 2) at += lines.from * g.src[R - 2];
+        if (R == 3) at += slices.start * g.src[0];
+        first = raw(source + at);
+        slice_pitch = R == 3 ? g.src[0] * slice_step : 0, line_pitch = R >= 2 ? g.src[R - 2] : 0;
+      } else {
+        line_pitch = width, slice_pitch = width * (lines.to - lines.from);
+        first = loaded_.take(slice_pitch * slices.n);
+        for (i64 d = 0; d < slices.n; ++d)
+          for (i64 h = lines.from; h < lines.to; ++h) {
+            Spot spot{plane, {}};
+            int k = 0;
+            if (R == 3) spot.pos[k++] = slices.start + d * slice_step;
+            if (R >= 2) spot.pos[k++] = h;
+            spot.pos[k] = cols.from;
+            io->load(component, spot, cols.to - cols.from, first + (d * slice_pitch + (h - lines.from) * line_pitch));
+          }
+      }
+      i64 row_taps = 1;
+      if (R >= 2) row_taps = longest(g.axes[R - 2]);
+      if (slices.n > 1 && slices.n * row_taps > 8) {
+        const Row out = sliced_.take(width * (lines.to - lines.from));
+        for (i64 h = 0; h < lines.to - lines.from; ++h)
+          gather(out + h * width, first + h * line_pitch, slice_pitch, slices.n, width, Tail::spill);
+        first = out, line_pitch = width, slice_pitch = 0, slices.n = 1;
+      }
+
+      const bool from_memory = source != nullptr && first.v >= source && first.v < source_end;
+      // Tall overlapping windows: every window start at once, by doubling.
+      const bool tall = R >= 2 && row_taps > 8 && regular(g.axes[R - 2], r0, r1) &&
+                        row_taps >= 3 * g.axes[R - 2].stride && slices.n == 1;
+      Row window_rows;
+      i64 window_stride = 0;
+      if (tall && g.axes[R - 2].dilation == 1 && width >= L) {
+        const Axis& a = g.axes[R - 2];
+        window_rows = tall_.take((r1 - r0) * width);
+        tall_windows<C>(window_rows, width, first, line_pitch, lines.from - lines.origin, lines.to - lines.origin,
+                        a.kernel, a.stride, r1 - r0, width, spare_.take(a.kernel * 4 * L));
+        window_stride = width;
+      } else if (tall) {
+        const Axis& a = g.axes[R - 2];
+        const Row x = tall_.take(lines.size * width);
+        C::clear(x, (lines.from - lines.origin) * width);
+        for (i64 h = lines.from; h < lines.to; ++h) {
+          const Row from = first + (h - lines.from) * line_pitch;
+          merge<C>(x + (h - lines.origin) * width, &from, 1, width, Tail::exact);
+        }
+        C::clear(x + (lines.to - lines.origin) * width, (lines.origin + lines.size - lines.to) * width);
+        window_rows = dense(tall_doubled_, x, width * a.dilation, a.kernel, lines.size * width);
+        window_stride = a.stride * width;
+      }
+
+      const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, from_memory};
+      const Row block = padded_rows(lead, width, pitch, group);
+      for (i64 r = r0; r < r1; r += group) {
+        const i64 n = std::min(group, r1 - r);
+        Row from = block;
+        if (tall) {
+          const Row top = window_rows + (r - r0) * window_stride;
+          if (width == pitch && n == 1) from = top;
+          else merge_rows<C>(block + lead, pitch, &top, window_stride, 1, n, width, width < L ? Tail::blank : Tail::exact);
+        } else if (!(n == 1 && width == pitch && use_in_place(stack, r, from))) {
+          stacked(stack, block + lead, pitch, r, n);
+        }
+        outputs(plane, slice, r, n, c0, c1, cols, from, pitch, component);
+      }
+    }
+    if (target == nullptr) {
+      const i64 n = (c1 - c0) * g.run;
+      for (i64 r = r0; r < r1; ++r) {
+        Row parts[2];
+        for (int k = 0; k < components; ++k) parts[k] = folded_[k].take(0) + (r - r0) * n;
+        Spot spot{plane, {}};
+        int k = 0;
+        if (R == 3) spot.pos[k++] = slice;
+        if (R >= 2) spot.pos[k++] = r;
+        spot.pos[k] = c0;
+        io->finish(parts, spot, c1 - c0);
+      }
+    }
+  }
+
+  static Row raw(A* p) {
+    Row r;
+    r.v = p;
+    return r;
+  }
+
+  // Rows to be joined: `slices` of them at each line, slice_pitch apart, lines from line_from on, line_pitch apart.
+  struct Stack {
+    Row first;
+    i64 slices, slice_pitch, line_pitch, line_from, width, window;
+    bool from_memory;
+  };
+
+  // Memory for rows of width states between the identity: lead of it before, the rest of the pitch after.
+  Row padded_rows(i64 lead, i64 width, i64 pitch, i64 rows) {
+    const Row block = padded_.take(rows * pitch);
+    const i64 shape[4] = {lead, width, pitch, rows};
+    if (width < pitch && !std::equal(shape, shape + 4, padding_)) {
+      // Later planes of the same shape leave the identity where it is.
+      C::clear(block, rows * pitch);
+      std::copy(shape, shape + 4, padding_);
+    }
+    return block;
+  }
+
+  Interval line_taps(const Stack& s, i64 r) const {
+    if (g.rank < 2) return {0, 1};
+    Interval taps = interval(g.axes[g.rank - 2], r, s.window);
+    taps.start -= s.line_from;
+    return taps;
+  }
+  // Whether reading a few vectors beyond `reach` elements is harmless.
+  bool room(const Stack& s, Row top, i64 reach) const { return !s.from_memory || top.v + reach + 4 * L <= source_end; }
+
+  // An output row with a single tap needs no copy.
+  bool use_in_place(const Stack& s, i64 r, Row& row) const {
+    const Interval taps = line_taps(s, r);
+    const Row top = s.first + taps.start * s.line_pitch;
+    if (taps.n * s.slices != 1 || !room(s, top, s.width)) return false;
+    row = top;
+    return true;
+  }
+
+  // Output rows r .. r + n of the row axis, each the join of its slices and lines, to dst, pitch apart.
+  void stacked(const Stack& s, Row dst, i64 pitch, i64 r, i64 n) {
+    const int R = g.rank;
+    const i64 step = R >= 2 ? step_of(g.axes[R - 2]) : 1, down = R >= 2 ? g.axes[R - 2].stride * s.line_pitch : 0;
+    for (i64 k = 0; k < n;) {
+      const Interval taps = line_taps(s, r + k);
+      const i64 all = taps.n * s.slices;
+      const Row to = dst + k * pitch, top = s.first + taps.start * s.line_pitch;
+      const i64 reach = (taps.n - 1) * step * s.line_pitch + (s.slices - 1) * s.slice_pitch + s.width;
+      i64 alike = 1;  // rows from here on with the same taps, further down
+      if (all > 0 && all <= 8 && r + k >= whole_from_ && r + k < whole_to_) alike = std::min(n - k, whole_to_ - r - k);
+      Tail tail = Tail::exact;
+      if (s.width < L) {
+        while (alike > 1 && !room(s, top, (alike - 1) * down + reach)) --alike;
+        if (room(s, top, (alike - 1) * down + reach)) tail = Tail::blank;
+      }
+      if (all == 0) {
+        C::clear(to, s.width);
+      } else if (all > 8) {
+        gather(to, top, step * s.line_pitch, taps.n, s.width, tail);
+      } else {
+        Row from[8];
+        int count = 0;
+        for (i64 d = 0; d < s.slices; ++d)
+          for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * s.slice_pitch + t * step * s.line_pitch);
+        merge_rows<C>(to, pitch, from, down, count, alike, s.width, tail);
+      }
+      k += alike;
+    }
+  }
+
+  // Small planes in direct memory go together: their rows fill one block, and one call turns them into outputs.
+  bool together() const {
+    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && blocks(g) == 1 && source != nullptr && target != nullptr &&
+           g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
+           g.axes[1].kind != AxisKind::starts && g.axes[0].out * g.axes[1].out <= 2048;
+  }
+  bool planes_together(i64 begin, i64 end) {
+    const i64 rows = g.axes[0].out, out = g.axes[1].out;
+    const Span cols = span(g.axes[1], 0, out, 0), lines = span(g.axes[0], 0, rows, 0);
+    const i64 width = cols.to - cols.from, lead = cols.from - cols.origin, pitch = cols.size;
+    if (longest(g.axes[0]) > 8 || rows * pitch > 4096) return false;
+    const i64 batch = std::max<i64>(1, 4096 / (rows * pitch));
+    row_base_ = 0, rows_in_block_ = rows;
+    const Row block = padded_rows(lead, width, pitch, rows * batch);
+    for (i64 p = begin; p < end; p += batch) {
+      const i64 n = std::min(batch, end - p);
+      for (i64 k = 0; k < n; ++k) {
+        const i64 at = (p + k) * g.plane_src[0] + lines.from * g.src[0] + cols.from;
+        const Stack stack{raw(source + at), 1, 0, g.src[0], lines.from, width, p + k, true};
+        stacked(stack, block + (k * rows * pitch + lead), pitch, 0, rows);
+      }
+      const Place plane{p * g.plane_src[0], p * g.plane_dst[0], p};
+      outputs(plane, 0, 0, n * rows, 0, out, cols, block, pitch, 0);
+    }
+    return true;
+  }
+
+  // n rows, pitch apart, into one.
+  void gather(Row dst, Row from, i64 pitch, i64 n, i64 width, Tail tail) {
+    if (n <= 0) {
+      C::clear(dst, width);
+    } else if (n <= 8) {
+      Row src[8];
+      for (i64 t = 0; t < n; ++t) src[t] = from + t * pitch;
+      merge<C>(dst, src, int(n), width, tail);
+    } else {
+      i64 depth = 2;
+      for (i64 k = n; k > 1; k /= 2) ++depth;
+      const i64 spare_pitch = C::idempotent ? 0 : (width + 63) / 64 * 64 + L;
+      merge_many<C>(dst, from, pitch, n, width, tail, spare_.take(spare_pitch * depth), spare_pitch);
+    }
+  }
+
+  // Steps from windows of one tap to windows of k taps, each joining at most eight shifted copies.
+  struct Step {
+    int from_last = 0, from_first = 0;  // shifted copies of the step before, and of the input
+    i64 last[8], first[8];              // shifts, in taps
+    i64 taps;                           // window length reached
+  };
+  static int steps(i64 k, Step* s) {
+    int n = 0;
+    if constexpr (C::idempotent) {
+      i64 m = 1;
+      while (k > 5 * m) {
+        Step& t = s[n++];
+        t.from_first = 0, t.from_last = 4, t.taps = 4 * m;
+        for (int i = 0; i < 4; ++i) t.last[i] = i * m;
+        m *= 4;
+      }
+      Step& t = s[n++];
+      t.from_last = 0, t.from_first = 0, t.taps = k;
+      for (i64 at = 0; at + m < k; at += m) t.last[t.from_last++] = at;
+      t.last[t.from_last++] = k - m;
+    } else {
+      i64 lengths[34];
+      int levels = 0;
+      i64 m = k;
+      while (m > 7) lengths[levels++] = m, m /= 4;
+      Step& base = s[n++];
+      base.from_last = int(m), base.from_first = 0, base.taps = m;
+      for (i64 i = 0; i < m; ++i) base.last[i] = i;
+      while (levels-- > 0) {
+        Step& t = s[n++];
+        const i64 goal = lengths[levels];
+        t.taps = goal, t.from_last = 0, t.from_first = 0;
+        i64 at = 0;
+        for (; at + m <= goal && t.from_last < 4; at += m) t.last[t.from_last++] = at;
+        for (; at < goal; ++at) t.first[t.from_first++] = at;
+        m = goal;
+      }
+    }
+    return n;
+  }
+  static int step_sources(const Step& s, Row last, Row first, i64 unit, Row* src) {
+    int n = 0;
+    for (int i = 0; i < s.from_last; ++i) src[n++] = last + s.last[i] * unit;
+    for (int i = 0; i < s.from_first; ++i) src[n++] = first + s.first[i] * unit;
+    return n;
+  }
+  // All steps but the final `keep`; the state reached so far.
+  Row climb(Rows<C> (&spare)[2], Row x, i64 unit, const Step* s, int n, i64 total) {
+    Row last = x;
+    for (int i = 0; i < n; ++i) {
+      const i64 len = total - (s[i].taps - 1) * unit;
+      Row src[8];
+      const int count = step_sources(s[i], last, x, unit, src);
+      const Row dst = spare[i & 1].take(total);
+      merge<C>(dst, src, count, len, len < L ? Tail::spill : Tail::exact);
+      last = dst;
+    }
+    return last;
+  }
+  // Windows of k < 5 * lanes elements as shifted copies of windows of 1, 2, 4 ... lanes.
+  int in_lanes(Row x, i64 k, i64 total, Row* src) {
+    Row levels[6];
+    int n = 0;
+    i64 top = 1;
+    while (2 * top <= std::min(k, L)) top *= 2;
+    const auto keep = [&](i64 m) {
+      int level = 0;
+      while ((i64(2) << level) < m) ++level;
+      if (levels[level].v == nullptr) levels[level] = levels_[level].take(total + L);
+      return levels[level];
+    };
+    i64 at = 0;
+    for (; at + top <= k; at += top) src[n++] = keep(top) + at;
+    if constexpr (C::idempotent) {
+      if (at < k) src[n++] = keep(top) + (k - top);
+    } else {
+      for (i64 m = top / 2; m >= 1; m /= 2)
+        if (at + m <= k) src[n++] = (m == 1 ? x : keep(m)) + at, at += m;
+    }
+    double_lanes<C>(x, total, levels);
+    return n;
+  }
+  Row dense(Rows<C> (&spare)[2], Row x, i64 unit, i64 k, i64 total) {
+    Step s[36];
+    return climb(spare, x, unit, s, steps(k, s), total);
+  }
+
+  // From padded rows to outputs [c0, c1) of rows r .. r + n.
+  void outputs(const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1, const Span& cols, Row block, i64 pitch,
+               int component) {
+    const int R = g.rank;
+    const Axis& a = g.last();
+    const i64 run = g.run, out = c1 - c0, len = out * run;
+    i64 at = plane.dst + c0 * g.dst[R - 1], row_pitch = 0;
+    if (R >= 2) row_pitch = g.dst[R - 2], at += r * row_pitch;
+    if (R == 3) at += slice * g.dst[0];
+    Row dst;
+    if (target != nullptr) {
+      dst = raw(target + at);
+    } else {
+      dst = folded_[component].take(len * rows_in_block_) + (r - row_base_) * len;
+      row_pitch = len;
+    }
+    // Rows shorter than a vector spill into the next one, which is written later; the last ones have no next.
+    const auto each_tail = [&](auto&& fn) {
+      if (len >= L) return fn(i64(0), n, Tail::exact);
+      i64 spilling = n;
+      if (target != nullptr)
+        while (spilling > 0 && target + at + (spilling - 1) * row_pitch + L > target_end) --spilling;
+      if (spilling > 0) fn(i64(0), spilling, Tail::spill);
+      if (spilling < n) fn(spilling, n - spilling, Tail::exact);
+    };
+    i64 moved = 0;
+
+    if (regular(a, c0, c1)) {
+      const i64 k = a.kernel, s = a.stride, d = a.dilation;
+      if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
+        for (i64 i = 0; i < n; ++i)
+          for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
+      } else if (s == 1) {
+        const i64 total = n * pitch;
+        Row src[8];
+        int sources;
+        if (run == 1 && d == 1 && k >= 6 && k < 5 * L) {
+          sources = in_lanes(block, k, total, src);
+        } else {
+          Step steps_[36];
+          const int count = steps(k, steps_);
+          const Row last = climb(doubled_, block, run * d, steps_, count - 1, total);
+          sources = step_sources(steps_[count - 1], last, block, run * d, src);
+        }
+        each_tail([&](i64 i, i64 rows, Tail tail) {
+          for (int q = 0; q < sources; ++q) src[q] = src[q] + (i - moved) * pitch;
+          moved = i;
+          merge_rows<C>(dst + i * row_pitch, row_pitch, src, pitch, sources, rows, len, tail);
+        });
+      } else if (run == 1 && s == 2 && d == 1 && (k == 2 || k == 3)) {
+        each_tail([&](i64 i, i64 rows, Tail tail) {
+          halve<C>(dst + i * row_pitch, row_pitch, block + i * pitch, pitch, k, rows, out, tail);
+        });
+      } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
+        for (i64 i = 0; i < n; ++i)
+          for (i64 j = 0; j < out; ++j) {
+            const Row to = dst + (i * row_pitch + j * run);
+            const Tail tail = run >= L || (target != nullptr && to.v + run + L > target_end) ? Tail::exact : Tail::spill;
+            gather(to, block + (i * pitch + j * s * run), d * run, k, run, tail);
+          }
+      } else {
+        const Row all = dense(doubled_, block, run * d, k, n * pitch);
+        for (i64 i = 0; i < n; ++i)
+          for (i64 j = 0; j < out; ++j)
+            for (i64 e = 0; e < run; ++e) C::copy1(dst + i * row_pitch, j * run + e, all + i * pitch, j * s * run + e);
+      }
+    } else {
+      const i64 step = step_of(a);
+      for (i64 i = 0; i < n; ++i) {
+        Interval before{-1, -1};
+        for (i64 j = 0; j < out; ++j) {
+          const Interval taps = interval(a, c0 + j, plane.window);
+          const Row to = dst + (i * row_pitch + j * run);
+          if (j > 0 && taps.start == before.start && taps.n == before.n) {
+            const Row same = dst + (i * row_pitch + (j - 1) * run);
+            for (i64 e = 0; e < run; ++e) C::copy1(to, e, same, e);
+            continue;
+          }
+          before = taps;
+          const Row from = block + (i * pitch + (taps.start - cols.origin) * run);
+          if (run == 1 && step == 1 && taps.n > 0) reduce_run<C>(to, 0, from, taps.n);
+          else gather(to, from, step * run, taps.n, run, Tail::exact);
+        }
+      }
+    }
+    if constexpr (!C::tagged)
+      if (divide != nullptr) divide_rows(dst.v, row_pitch, plane, slice, r, n, c0, c1);
+  }
+
+  // Output rows r .. r + n (of one plane, or of several that follow each other) divided by their taps.
+  void divide_rows(A* rows, i64 row_pitch, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
+    const int R = g.rank;
+    const i64 cols = c1 - c0, len = cols * g.run, lines = R >= 2 ? g.axes[R - 2].out : 1;
+    if (divide->divisor > 0) return scale_rows(rows, row_pitch, n, len, A(divide->divisor));
+    tabulate(plane, c0, c1);
+    i64 outer = divide->padded ? g.joined_padded : g.joined_taps;
+    if (R == 3) outer *= divide->of(g, 0, slice, plane.window);
+    const A* line = line_counts_.take(0).v;
+    const A* col = column_counts_.take(0).v;
+    if (even_lines_ && even_columns_) return scale_rows(rows, row_pitch, n, len, A(outer) * line[0] * col[0]);
+    for (i64 i = 0; i < n; ++i) {
+      A* row = rows + i * row_pitch;
+      const A times = A(outer) * line[(r + i) % lines];
+      if (even_columns_) {
+        scale(row, len, times * col[0]);
+      } else if (g.run == 1 && std::is_floating_point_v<A>) {
+        i64 j = 0;
+        using V = vec<A>;
+        const V t = splat<V, A>(times);
+        for (; j + L <= cols; j += L) store(row + j, load<V>(row + j) / (load<V>(col + j) * t));
+        for (; j < cols; ++j) row[j] /= col[j] * times;
+      } else {
+        for (i64 j = 0; j < cols; ++j) scale(row + j * g.run, g.run, col[j] * times);
+      }
+    }
+  }
+  // Taps of every line and of columns [c0, c1), kept for the planes that follow.
+  void tabulate(const Place& plane, i64 c0, i64 c1) {
+    const int R = g.rank;
+    const bool same_windows = g.last().plane_stride == 0 && (R < 2 || g.axes[R - 2].plane_stride == 0);
+    if (counted_[0] == c0 && counted_[1] == c1 && (same_windows || counted_[2] == plane.window)) return;
+    const bool lines_known = counted_[0] >= 0 && (same_windows || counted_[2] == plane.window);
+    counted_[0] = c0, counted_[1] = c1, counted_[2] = plane.window;
+    const auto fill = [&](A* table, int axis, i64 from, i64 to) {
+      bool even = true;
+      for (i64 j = from; j < to; ++j) {
+        table[j - from] = A(divide->of(g, axis, j, plane.window));
+        even &= table[j - from] == table[0];
+      }
+      return even;
+    };
+    if (!lines_known) {
+      const i64 lines = R >= 2 ? g.axes[R - 2].out : 1;
+      A* table = line_counts_.take(lines).v;
+      table[0] = 1;
+      even_lines_ = R < 2 || fill(table, R - 2, 0, lines);
+    }
+    even_columns_ = fill(column_counts_.take(c1 - c0).v, R - 1, c0, c1);
+  }
+  static void scale_rows(A* rows, i64 row_pitch, i64 n, i64 len, A by) {
+    if (row_pitch == len) return scale(rows, n * len, by);
+    for (i64 i = 0; i < n; ++i) scale(rows + i * row_pitch, len, by);
+  }
+  // Integers round to the nearest, ties to even.
+  static A rounded(A v, A by) {
+    A q = v / by, r = v % by;
+    if (r < 0) r += by, --q;
+    return q + (2 * r > by || (2 * r == by && (q & 1)));
+  }
+  static void scale(A* row, i64 n, A by) {
+    if constexpr (std::is_integral_v<A>) {
+      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], by);
+    } else {
+      i64 i = 0;
+      using V = vec<A>;
+      const V divisor = splat<V, A>(by);
+      for (; i + L <= n; i += L) store(row + i, load<V>(row + i) / divisor);
+      for (; i < n; ++i) row[i] /= by;
+    }
+  }
+
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, doubled_[2], tall_doubled_[2], levels_[6], folded_[2], line_counts_, column_counts_;
+  i64 counted_[3] = {-1, -1, -1};
+  bool even_lines_ = true, even_columns_ = true;
+  i64 padding_[4] = {-1, 0, 0, 0};
+  i64 row_base_ = 0, rows_in_block_ = 1;
+  i64 whole_from_ = 0, whole_to_ = 0;
+};
+
+}  // namespace poolkit::POOLKIT_ISA_NS

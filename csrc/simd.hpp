@@ -1,0 +1,122 @@
+// The only file that knows a lane: vectors over GNU vector extensions, one register wide for each instruction set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "core.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace poolkit::POOLKIT_ISA_NS {
+
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int vector_bytes = 32;
+#else
+inline constexpr int vector_bytes = 16;
+#endif
+
+template <class A>
+inline constexpr int lanes = vector_bytes / int(sizeof(A));
+
+template <class A, int N = lanes<A>>
+struct VectorOf {
+  using type [[gnu::vector_size(N * sizeof(A))]] = A;
+};
+template <class A, int N = lanes<A>>
+using vec = typename VectorOf<A, N>::type;
+
+template <class V, class A>
+static inline V load(const A* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class A, class V>
+static inline void store(A* p, V v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+template <class V, class A>
+static inline V splat(A x) {
+  return x - V{};
+}
+template <>
+inline vec<float> splat<vec<float>, float>(float x) {
+  return vec<float>{} + x;
+}
+template <>
+inline vec<double> splat<vec<double>, double>(double x) {
+  return vec<double>{} + x;
+}
+
+// lane < n, as a mask of V's shape.
+template <class A>
+static inline auto first_lanes(i64 n) {
+  using I = std::conditional_t<
+      sizeof(A) == 8, std::int64_t,
+      std::conditional_t<sizeof(A) == 4, std::int32_t, std::conditional_t<sizeof(A) == 2, std::int16_t, std::int8_t>>>;
+  using M = vec<I, lanes<A>>;
+  constexpr auto iota = []<std::size_t... K>(std::index_sequence<K...>) {
+    return M{I(K)...};
+  };
+  return iota(std::make_index_sequence<lanes<A>>{}) < splat<M, I>(I(n));
+}
+
+// Elements 0, 2, 4 ... and 1, 3, 5 ... of the pair a, b.
+template <class V>
+static inline V evens(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int(2 * K)...);
+  }(std::make_index_sequence<n>{});
+}
+template <class V>
+static inline V odds(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int(2 * K + 1)...);
+  }(std::make_index_sequence<n>{});
+}
+
+// b where b < a (Min) or b > a, else a: of equal or unordered operands the second one, as x86 does it in one step.
+template <bool Min, class V>
+static inline V pick(V b, V a) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm512_maskz_min_ps(0xffff, __m512(b), __m512(a)) : _mm512_maskz_max_ps(0xffff, __m512(b), __m512(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm512_maskz_min_pd(0xff, __m512d(b), __m512d(a)) : _mm512_maskz_max_pd(0xff, __m512d(b), __m512d(a)));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm256_min_ps(__m256(b), __m256(a)) : _mm256_max_ps(__m256(b), __m256(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm256_min_pd(__m256d(b), __m256d(a)) : _mm256_max_pd(__m256d(b), __m256d(a)));
+#elif defined(__x86_64__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm_min_ps(__m128(b), __m128(a)) : _mm_max_ps(__m128(b), __m128(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm_min_pd(__m128d(b), __m128d(a)) : _mm_max_pd(__m128d(b), __m128d(a)));
+#endif
+  return (Min ? b < a : b > a) ? b : a;
+}
+
+// Lane i of the result is lane i + W (modulo the lanes).
+template <int W, class V>
+static inline V from_lane(V a) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, a, int((K + W) % n)...);
+  }(std::make_index_sequence<n>{});
+}
+
+// Lanes W, W + 1, ... of a followed by the first W lanes of b.
+template <int W, class V>
+static inline V shifted(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int(K + W)...);
+  }(std::make_index_sequence<n>{});
+}
+
+}  // namespace poolkit::POOLKIT_ISA_NS
