@@ -247,31 +247,47 @@ std::vector<i64> take_ints(StableIValue value) {
 
 DType core_dtype(ScalarType type) {
   switch (type) {
-    case ScalarType::Float: return DType::f32;
-    case ScalarType::Double: return DType::f64;
-    case ScalarType::Half: return DType::f16;
-    case ScalarType::BFloat16: return DType::bf16;
-    case ScalarType::Char: return DType::i8;
-    case ScalarType::Byte: return DType::u8;
-    case ScalarType::Short: return DType::i16;
-    case ScalarType::Int: return DType::i32;
-    case ScalarType::Long: return DType::i64;
-    default: fail("unsupported dtype (floats of 16, 32, 64 bits; int8, uint8, int16, int32, int64)");
+    case ScalarType::Float:
+      return DType::f32;
+    case ScalarType::Double:
+      return DType::f64;
+    case ScalarType::Half:
+      return DType::f16;
+    case ScalarType::BFloat16:
+      return DType::bf16;
+    case ScalarType::Char:
+      return DType::i8;
+    case ScalarType::Byte:
+      return DType::u8;
+    case ScalarType::Short:
+      return DType::i16;
+    case ScalarType::Int:
+      return DType::i32;
+    case ScalarType::Long:
+      return DType::i64;
+    default:
+      fail("unsupported dtype (floats of 16, 32, 64 bits; int8, uint8, int16, int32, int64)");
   }
 }
 
-bool is_float(DType type) { return type == DType::f32 || type == DType::f64 || type == DType::f16 || type == DType::bf16; }
+bool is_float(DType type) {
+  return type == DType::f32 || type == DType::f64 || type == DType::f16 || type == DType::bf16;
+}
 
 i64 element_size(ScalarType type) {
   switch (core_dtype(type)) {
     case DType::i8:
-    case DType::u8: return 1;
+    case DType::u8:
+      return 1;
     case DType::f16:
     case DType::bf16:
-    case DType::i16: return 2;
+    case DType::i16:
+      return 2;
     case DType::f32:
-    case DType::i32: return 4;
-    default: return 8;
+    case DType::i32:
+      return 4;
+    default:
+      return 8;
   }
 }
 
@@ -403,9 +419,12 @@ ScalarType out_dtype(Reducer reducer, ScalarType input) {
   switch (reducer) {
     case Reducer::Max:
     case Reducer::Min:
-    case Reducer::Mean: return input;
-    case Reducer::Sum: return ScalarType::Long;
-    default: fail("this reducer takes floating-point input only");
+    case Reducer::Mean:
+      return input;
+    case Reducer::Sum:
+      return ScalarType::Long;
+    default:
+      fail("this reducer takes floating-point input only");
   }
 }
 
@@ -420,12 +439,17 @@ ScalarType offset_dtype(const Problem& problem, i64 bytes) {
   i64 taps = 1;
   for (int i = 0; i < problem.rank; ++i) taps = checked_mul(taps, box[i], "offset box");
   switch (bytes) {
-    case 1: check(taps <= 255, "offset_bytes: the window needs more than 1"); return ScalarType::Byte;
-    case 2: check(taps <= 65535, "offset_bytes: the window needs more than 2"); return ScalarType::Short;
+    case 1:
+      check(taps <= 255, "offset_bytes: the window needs more than 1");
+      return ScalarType::Byte;
+    case 2:
+      check(taps <= 65535, "offset_bytes: the window needs more than 2");
+      return ScalarType::Short;
     case 4:
       check(taps <= std::numeric_limits<std::int32_t>::max(), "the window holds more than 2^31 - 1 elements");
       return ScalarType::Int;
-    default: fail("offset_bytes must be 1, 2 or 4");
+    default:
+      fail("offset_bytes must be 1, 2 or 4");
   }
 }
 
@@ -444,7 +468,8 @@ void pool(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs
   const Problem problem = bind(plan, starts, in.planes());
   if constexpr (offsets || indices) check(selects(problem), "only Max, Min and Lp(inf) choose an element");
   if constexpr (lse) {
-    check(problem.reducer == Reducer::LogSumExp || problem.reducer == Reducer::Soft, "only LogSumExp and Soft have lse");
+    check(problem.reducer == Reducer::LogSumExp || problem.reducer == Reducer::Soft,
+          "only LogSumExp and Soft have lse");
   }
   const bool last = channels_last(x, in);
   Tensor y = make(out, out_dtype(problem.reducer, x.dtype), last);
@@ -559,7 +584,9 @@ STABLE_TORCH_LIBRARY(poolkit, m) {
   m.def("pool(Tensor x, str plan, Tensor? starts=None) -> Tensor");
   m.def("pool_with_offsets(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor)");
   m.def("pool_with_indices(Tensor x, str plan, Tensor? starts=None) -> (Tensor, Tensor)");
-  m.def("pool_with_offsets_and_indices(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "pool_with_offsets_and_indices(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor, "
+      "Tensor)");
   m.def("pool_with_lse(Tensor x, str plan, Tensor? starts=None) -> (Tensor, Tensor)");
   m.def(
       "pool_backward(Tensor dy, str plan, Tensor? starts, Tensor? x, Tensor? y, Tensor? lse, Tensor? offsets, "
