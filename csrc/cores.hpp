@@ -57,6 +57,11 @@ struct Plain {
   static Value join(Value a, Value b) { return {Op::join(a.v, b.v)}; }
   static Value identity() { return {splat<vec<A>, A>(Op::identity)}; }
   static Value keep(i64 n, Value s) { return {first_lanes<A>(n) ? s.v : identity().v}; }
+  static Value drop(i64 n, Value s) { return {first_lanes<A>(n) ? identity().v : s.v}; }
+  template <int W>
+  static Value shift(Value a, Value b) {
+    return {shifted<W>(a.v, b.v)};
+  }
   static Value even(Value a, Value b) { return {evens(a.v, b.v)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v)}; }
   // All lanes joined, in lane 0.
@@ -126,6 +131,15 @@ struct Tagged {
     const auto mask = first_lanes<A>(k);
     const auto tag_mask = __builtin_convertvector(mask, Tags);
     return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
+  }
+  static Value drop(i64 k, Value s) {
+    const auto mask = ~first_lanes<A>(k);
+    const auto tag_mask = __builtin_convertvector(mask, Tags);
+    return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
+  }
+  template <int W>
+  static Value shift(Value a, Value b) {
+    return {shifted<W>(a.v, b.v), shifted<W>(a.t, b.t)};
   }
   static Value even(Value a, Value b) { return {evens(a.v, b.v), evens(a.t, b.t)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v), odds(a.t, b.t)}; }

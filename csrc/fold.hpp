@@ -251,7 +251,14 @@ class Fold {
       const bool tall = R >= 2 && row_taps > 8 && regular(g.axes[R - 2], r0, r1) &&
                         row_taps >= 3 * g.axes[R - 2].stride && slices.n == 1;
       Row window_rows;
-      if (tall) {
+      i64 window_stride = 0;
+      if (tall && g.axes[R - 2].dilation == 1 && width >= L) {
+        const Axis& a = g.axes[R - 2];
+        window_rows = tall_.take((r1 - r0) * width);
+        tall_windows<C>(window_rows, width, first, line_pitch, lines.from - lines.origin, lines.to - lines.origin,
+                        a.kernel, a.stride, r1 - r0, width, spare_.take(a.kernel * 4 * L));
+        window_stride = width;
+      } else if (tall) {
         const Axis& a = g.axes[R - 2];
         const Row x = tall_.take(lines.size * width);
         C::clear(x, (lines.from - lines.origin) * width);
@@ -261,6 +268,7 @@ class Fold {
         }
         C::clear(x + (lines.to - lines.origin) * width, (lines.origin + lines.size - lines.to) * width);
         window_rows = dense(tall_doubled_, x, width * a.dilation, a.kernel, lines.size * width);
+        window_stride = a.stride * width;
       }
 
       const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, from_memory};
@@ -269,10 +277,9 @@ class Fold {
         const i64 n = std::min(group, r1 - r);
         Row from = block;
         if (tall) {
-          const i64 stride = g.axes[R - 2].stride * width;
-          const Row top = window_rows + (r - r0) * stride;
+          const Row top = window_rows + (r - r0) * window_stride;
           if (width == pitch && n == 1) from = top;
-          else merge_rows<C>(block + lead, pitch, &top, stride, 1, n, width, width < L ? Tail::blank : Tail::exact);
+          else merge_rows<C>(block + lead, pitch, &top, window_stride, 1, n, width, width < L ? Tail::blank : Tail::exact);
         } else if (!(n == 1 && width == pitch && use_in_place(stack, r, from))) {
           stacked(stack, block + lead, pitch, r, n);
         }
@@ -470,6 +477,29 @@ class Fold {
     }
     return last;
   }
+  // Windows of k < 5 * lanes elements as shifted copies of windows of 1, 2, 4 ... lanes.
+  int in_lanes(Row x, i64 k, i64 total, Row* src) {
+    Row levels[6];
+    int n = 0;
+    i64 top = 1;
+    while (2 * top <= std::min(k, L)) top *= 2;
+    const auto keep = [&](i64 m) {
+      int level = 0;
+      while ((i64(2) << level) < m) ++level;
+      if (levels[level].v == nullptr) levels[level] = levels_[level].take(total + L);
+      return levels[level];
+    };
+    i64 at = 0;
+    for (; at + top <= k; at += top) src[n++] = keep(top) + at;
+    if constexpr (C::idempotent) {
+      if (at < k) src[n++] = keep(top) + (k - top);
+    } else {
+      for (i64 m = top / 2; m >= 1; m /= 2)
+        if (at + m <= k) src[n++] = (m == 1 ? x : keep(m)) + at, at += m;
+    }
+    double_lanes<C>(x, total, levels);
+    return n;
+  }
   Row dense(Rows<C> (&spare)[2], Row x, i64 unit, i64 k, i64 total) {
     Step s[36];
     return climb(spare, x, unit, s, steps(k, s), total);
@@ -504,16 +534,21 @@ class Fold {
 
     if (regular(a, c0, c1)) {
       const i64 k = a.kernel, s = a.stride, d = a.dilation;
-      if (run == 1 && d == 1 && k >= 8 && k * out <= 2 * cols.size) {
+      if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
       } else if (s == 1) {
-        Step steps_[36];
-        const int count = steps(k, steps_);
         const i64 total = n * pitch;
-        const Row last = climb(doubled_, block, run * d, steps_, count - 1, total);
         Row src[8];
-        const int sources = step_sources(steps_[count - 1], last, block, run * d, src);
+        int sources;
+        if (run == 1 && d == 1 && k >= 6 && k < 5 * L) {
+          sources = in_lanes(block, k, total, src);
+        } else {
+          Step steps_[36];
+          const int count = steps(k, steps_);
+          const Row last = climb(doubled_, block, run * d, steps_, count - 1, total);
+          sources = step_sources(steps_[count - 1], last, block, run * d, src);
+        }
         each_tail([&](i64 i, i64 rows, Tail tail) {
           for (int q = 0; q < sources; ++q) src[q] = src[q] + (i - moved) * pitch;
           moved = i;
@@ -631,7 +666,7 @@ class Fold {
     }
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, doubled_[2], tall_doubled_[2], folded_[2], line_counts_, column_counts_;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, doubled_[2], tall_doubled_[2], levels_[6], folded_[2], line_counts_, column_counts_;
   i64 counted_[3] = {-1, -1, -1};
   bool even_lines_ = true, even_columns_ = true;
   i64 padding_[4] = {-1, 0, 0, 0};

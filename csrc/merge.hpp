@@ -121,9 +121,11 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
   using A = typename C::A;
   constexpr int L = lanes<A>;
   constexpr i64 block = 64 * L;
-  if (n < 2 * L) {
-    C::copy1(dst, at, src, 0);
-    for (i64 i = 1; i < n; ++i) C::join1(dst, at, src, i);
+  if (n < L) {
+    typename C::Cell cell;
+    C::copy1(cell.row(), 0, src, 0);
+    for (i64 i = 1; i < n; ++i) C::join1(cell.row(), 0, src, i);
+    C::copy1(dst, at, cell.row(), 0);
     return;
   }
   if (n > block && !C::idempotent) {
@@ -134,20 +136,20 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
     C::join1(dst, at, left.row(), 0);
     return;
   }
-  auto a = C::get(src, 0), b = C::get(src, L);
-  i64 i = 2 * L;
-  if (n >= 8 * L) {
-    auto c = C::get(src, 2 * L), d = C::get(src, 3 * L);
+  auto a = C::get(src, 0);
+  i64 i = L;
+  if (n >= 4 * L) {
+    auto b = C::get(src, L), c = C::get(src, 2 * L), d = C::get(src, 3 * L);
     for (i = 4 * L; i + 4 * L <= n; i += 4 * L) {
       a = C::join(a, C::get(src, i)), b = C::join(b, C::get(src, i + L));
       c = C::join(c, C::get(src, i + 2 * L)), d = C::join(d, C::get(src, i + 3 * L));
     }
-    a = C::join(a, c), b = C::join(b, d);
+    a = C::join(C::join(a, b), C::join(c, d));
   }
   for (; i + L <= n; i += L) a = C::join(a, C::get(src, i));
-  a = C::join(a, b);
   if (i < n) {
-    if constexpr (C::idempotent) a = C::join(a, C::get(src, n - L));
+    const auto rest = C::get(src, n - L);
+    a = C::join(a, C::idempotent ? rest : C::drop(L - (n - i), rest));
   }
   alignas(64) A values[L];
   typename C::Row lane;
@@ -156,8 +158,76 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
   if constexpr (C::tagged) lane.t = tags;
   C::put(lane, 0, C::fold_lanes(a));
   C::copy1(dst, at, lane, 0);
-  if constexpr (!C::idempotent)
-    for (; i < n; ++i) C::join1(dst, at, src, i);
+}
+
+// Windows of 2, 4, ... lanes consecutive elements at every position of src[0 .. n), each level to its own row (those
+// with a null row are not kept). Right to left, so that what lies beyond a vector is still in registers; what lies
+// beyond n counts as the identity.
+template <class C>
+static void double_lanes(typename C::Row src, i64 n, const typename C::Row* levels) {
+  constexpr int L = lanes<typename C::A>;
+  using Value = typename C::Value;
+  const Value none = C::identity();
+  Value one = none, two = none, four = none, eight = none, sixteen = none, more = none;
+  for (i64 i = (n + L - 1) / L * L - L; i >= 0; i -= L) {
+    Value x = C::get(src, i);
+    if (i + L > n) x = C::keep(n - i, x);
+    Value d = C::join(x, C::template shift<1>(x, one));
+    one = x;
+    if (levels[0].v != nullptr) C::put(levels[0], i, d);
+    const auto next = [&]<int W>(Value& right, typename C::Row row, std::integral_constant<int, W>) {
+      if constexpr (W < L) {
+        const Value wide = C::join(d, C::template shift<W>(d, right));
+        right = d;
+        d = wide;
+        if (row.v != nullptr) C::put(row, i, d);
+      }
+    };
+    next(two, levels[1], std::integral_constant<int, 2>{});
+    next(four, levels[2], std::integral_constant<int, 4>{});
+    next(eight, levels[3], std::integral_constant<int, 8>{});
+    next(sixteen, levels[4], std::integral_constant<int, 16>{});
+    next(more, levels[5], std::integral_constant<int, 32>{});
+  }
+}
+
+// Rows above every other: out row j joins lines [j * stride, j * stride + k) of the padded lines, of which only
+// [from, to) exist, line_pitch apart, the first one at `lines`. Van Herk's blocks down strips of columns: three joins a
+// line whatever k is. spare: k * strip elements.
+template <class C>
+static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lines, i64 line_pitch, i64 from, i64 to,
+                         i64 k, i64 stride, i64 rows, i64 width, typename C::Row spare) {
+  constexpr int L = lanes<typename C::A>;
+  constexpr int V = 4;
+  constexpr i64 strip = V * L;
+  using Value = typename C::Value;
+  const i64 last_start = (rows - 1) * stride;
+  const auto sweep = [&]<int U>(i64 c, std::integral_constant<int, U>) {
+    const auto line = [&](i64 p, int u) { return C::get(lines + (p - from) * line_pitch, c + u * L); };
+    for (i64 block = 0; block <= last_start; block += k) {
+      Value acc[U];
+      for (int u = 0; u < U; ++u) acc[u] = C::identity();
+      for (i64 t = k - 1; t >= 0; --t) {
+        const i64 p = block + t;
+        if (p >= from && p < to)
+          for (int u = 0; u < U; ++u) acc[u] = C::join(line(p, u), acc[u]);
+        for (int u = 0; u < U; ++u) C::put(spare + t * strip, u * L, acc[u]);
+      }
+      for (int u = 0; u < U; ++u) acc[u] = C::identity();
+      const i64 end = std::min(k, last_start - block + 1);
+      for (i64 t = 0; t < end; ++t) {
+        if (const i64 p = block + k + t - 1; t > 0 && p >= from && p < to)
+          for (int u = 0; u < U; ++u) acc[u] = C::join(acc[u], line(p, u));
+        if ((block + t) % stride != 0) continue;
+        const typename C::Row out = dst + (block + t) / stride * dst_pitch;
+        for (int u = 0; u < U; ++u) C::put(out, c + u * L, C::join(C::get(spare + t * strip, u * L), acc[u]));
+      }
+    }
+  };
+  i64 c = 0;
+  for (; c + strip <= width; c += strip) sweep(c, std::integral_constant<int, V>{});
+  for (; c + L <= width; c += L) sweep(c, std::integral_constant<int, 1>{});
+  if (c < width) sweep(width - L, std::integral_constant<int, 1>{});
 }
 
 // dst[j] = state of the k (2 or 3) taps row[2j], row[2j + 1] ...: stride 2 by taking the even and the odd elements of

@@ -110,4 +110,13 @@ static inline V from_lane(V a) {
   }(std::make_index_sequence<n>{});
 }
 
+// Lanes W, W + 1, ... of a followed by the first W lanes of b.
+template <int W, class V>
+static inline V shifted(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int(K + W)...);
+  }(std::make_index_sequence<n>{});
+}
+
 }  // namespace poolkit::POOLKIT_ISA_NS

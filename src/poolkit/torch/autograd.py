@@ -1,0 +1,208 @@
+"""Gradients: two `torch.autograd.Function` classes around the operators of `poolkit.torch.ops`.
+
+`Pool` is the cheap one. `TransformedPool` does the same with ``setup_context``, which functorch (`torch.func.grad`,
+`vmap`, ...) insists on and which costs 20 us more a call. Outside of both lies the plain operator, for whoever needs no
+gradient. `Gradient` stands for the backward pass where that may be differentiated again: it is linear in the incoming
+gradient, and for the other reducers than Sum and Mean a second differentiation is an error, never a wrong value.
+"""
+
+# ruff: noqa: ARG004, D102  torch fixes the signatures of forward, setup_context and backward, and their meaning
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from poolkit.errors import PoolError
+from poolkit.torch import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What a forward pass keeps for its backward pass, by name; a call hands it over as a bit mask, which is a constant to
+# torch.compile. "x" and "y" are input and output, "lse" and "offsets" further outputs of the operator.
+KEEPS = ("x", "y", "lse", "offsets")
+
+
+def mask(keeps: Sequence[str]) -> int:
+    """The bit mask of a reducer's ``keeps``.
+
+    >>> mask(("offsets",)), mask(("x", "lse"))
+    (8, 5)
+    """
+    return sum(1 << KEEPS.index(name) for name in keeps)
+
+
+_X, _Y, _LSE, _OFFSETS = (1 << i for i in range(4))
+
+
+def _forward(
+    x: Tensor, starts: Tensor | None, plan: str, keeps: int, offset_bytes: int, return_indices: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """y, indices, lse and offsets; the last three only where asked for."""
+    if keeps & _OFFSETS:
+        if return_indices:
+            y, offsets, indices = ops.pool_with_offsets_and_indices(x, plan, starts, offset_bytes)
+            return y, indices, None, offsets
+        y, offsets = ops.pool_with_offsets(x, plan, starts, offset_bytes)
+        return y, None, None, offsets
+    if keeps & _LSE:
+        y, lse = ops.pool_with_lse(x, plan, starts)
+        return y, None, lse, None
+    return ops.pool(x, plan, starts), None, None, None
+
+
+def _keep(
+    ctx: Any, x: Tensor, starts: Tensor | None, y: Tensor, lse: Tensor | None, offsets: Tensor | None, keeps: int
+) -> None:
+    ctx.save_for_backward(x if keeps & _X else None, y if keeps & _Y else None, lse, offsets, starts)
+
+
+class _Function(torch.autograd.Function):
+    if TYPE_CHECKING:  # torch leaves it without annotations
+
+        @classmethod
+        def apply(cls, *args: Any) -> Any: ...
+
+
+def _input_gradient(ctx: Any, dy: Tensor) -> Tensor:
+    x, y, lse, offsets, starts = ctx.saved_tensors
+    arguments = (dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last)
+    # Gradients are enabled here only under create_graph=True and functorch.
+    if torch.is_grad_enabled():
+        return Gradient.apply(*arguments)
+    return ops.pool_backward(*arguments)
+
+
+class Gradient(_Function):
+    """`ops.pool_backward`, so that a second differentiation finds a rule or a clear error."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        dy: Tensor,
+        plan: str,
+        starts: Tensor | None,
+        x: Tensor | None,
+        y: Tensor | None,
+        lse: Tensor | None,
+        offsets: Tensor | None,
+        channels_last: bool,
+    ) -> Tensor:
+        return ops.pool_backward(dy, plan, starts, x, y, lse, offsets, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.plan, starts, x, _, _, offsets, _ = inputs
+        ctx.linear = x is None and offsets is None
+        ctx.save_for_backward(starts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if not ctx.linear:
+            raise PoolError(
+                "a gradient of a gradient of pooling (create_graph=True)",
+                "only Sum and Mean, which are linear, can be differentiated twice",
+                "use Sum or Mean, or torch.nn's pooling, where second derivatives are needed",
+            )
+        (starts,) = ctx.saved_tensors
+        return ops.pool(grads[0], ctx.plan, starts), *[None] * 7
+
+
+class Pool(_Function):
+    """``apply(x, starts, plan, keeps, offset_bytes, rank, return_indices)`` -> y, or (y, indices)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        starts: Tensor | None,
+        plan: str,
+        keeps: int,
+        offset_bytes: int,
+        rank: int,
+        return_indices: bool,
+    ) -> Any:
+        y, indices, lse, offsets = _forward(x, starts, plan, keeps, offset_bytes, return_indices)
+        _keep(ctx, x, starts, y, lse, offsets, keeps)
+        ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
+        if indices is None:
+            return y
+        ctx.mark_non_differentiable(indices)
+        return y, indices
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
+
+
+class TransformedPool(_Function):
+    """The same under functorch: every kept tensor is an output, since ``setup_context`` sees nothing else."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, starts: Tensor | None, plan: str, keeps: int, offset_bytes: int, rank: int, return_indices: bool
+    ) -> tuple[Tensor, ...]:
+        outputs = _forward(x, starts, plan, keeps, offset_bytes, return_indices)
+        return tuple(output for output in outputs if output is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, starts, plan, keeps, _, rank, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        extra = output[-1] if keeps & (_LSE | _OFFSETS) else None
+        offsets, lse = (extra, None) if keeps & _OFFSETS else (None, extra)
+        _keep(ctx, x, starts, output[0], lse, offsets, keeps)
+        ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
+
+
+class Unpool(_Function):
+    """``apply(x, indices, output_size)`` -> out."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
+        return ops.unpool(x, indices, output_size)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, indices, output_size = inputs
+        ctx.save_for_backward(indices)
+        ctx.rank, ctx.channels_last = len(output_size), ops.is_channels_last(x, len(output_size))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (indices,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return UnpoolGradient.apply(grads[0], indices, ctx.rank, ctx.channels_last), None, None
+        return ops.unpool_backward(grads[0], indices, ctx.rank, ctx.channels_last), None, None
+
+
+class UnpoolGradient(_Function):
+    """`ops.unpool_backward`, which is linear: its own gradient puts values back where they came from."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(dout: Tensor, indices: Tensor, rank: int, channels_last: bool) -> Tensor:
+        return ops.unpool_backward(dout, indices, rank, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        dout, indices, ctx.rank, _ = inputs
+        ctx.sizes = list(dout.shape[-ctx.rank :])
+        ctx.save_for_backward(indices)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (indices,) = ctx.saved_tensors
+        return ops.unpool(grads[0], indices, ctx.sizes), None, None, None

@@ -1,0 +1,473 @@
+"""Pooling of torch tensors: `pool`, and the quick ways into it for callers that repeat themselves.
+
+Everything about a call that does not depend on the tensor's values is worked out once per input shape and kept as a
+`Call`; a repeated call costs one dictionary look-up on top of the operator.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.overrides import handle_torch_function
+
+from poolkit.arrays import offset_dtype
+from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
+from poolkit.reducer import REDUCERS, Reducer
+from poolkit.torch import autograd, ops
+from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Parts = tuple[Window, Reducer]
+Result = Tensor | tuple[Tensor, Tensor]
+
+# functorch transforms need another Function class. torch asks itself the same way; without it, ask nobody.
+_transforms_active: Callable[[], bool] = getattr(
+    torch._C,  # pyright: ignore[reportPrivateUsage]  there is no public way to ask
+    "_are_functorch_transforms_active",
+    lambda: False,
+)
+_forward_ad: Any = forward_ad
+_compiling = torch.compiler.is_compiling
+
+
+class Call(NamedTuple):
+    """A pooling call without its tensor: constants only, so that torch.compile can hold it."""
+
+    plan: str
+    rank: int
+    keeps: int
+    offset_bytes: int
+    squeeze: bool
+    fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
+
+
+def pool(
+    x: Tensor,
+    window: Window,
+    reducer: Reducer,
+    *,
+    return_indices: bool = False,
+    rank: int | None = None,
+    data_format: str = "channels_first",
+    seed: int | None = None,
+) -> Result:
+    """Pools a torch tensor; the same as `poolkit.pool`, which calls this.
+
+    Args:
+        x: ``(N, C, *sizes)`` or ``(C, *sizes)``, or with the channels last; on the CPU, any strides.
+        window: which cells each output sees.
+        reducer: what becomes of them.
+        return_indices: also give the int64 positions of the chosen cells in the flat, unpadded plane.
+        rank: number of pooled axes; None takes the window's, or all but two of x's axes.
+        data_format: ``"channels_first"`` or ``"channels_last"``.
+        seed: for `Fractional` windows without samples; None uses torch's own generator.
+
+    Returns:
+        A tensor of x's memory format, or (values, indices).
+
+    Raises:
+        PoolError: an argument breaks a rule; PoolTypeError where its type does.
+
+    >>> import torch, poolkit as pk
+    >>> from poolkit.torch.functional import pool
+    >>> pool(torch.arange(6.0).view(1, 1, 6), pk.Sliding(2), pk.Mean())
+    tensor([[[0.5000, 2.5000, 4.5000]]])
+    """
+    if rank is None:
+        rank = window.rank or max(_tensor(x).dim() - 2, 1)
+    if data_format == "channels_last":
+        return _channels_last(x, window, reducer, return_indices, rank, seed)
+    if data_format != "channels_first":
+        raise PoolError(
+            f"data_format={show(data_format)}",
+            "data_format is 'channels_first' or 'channels_last'",
+            "pass one of these two words",
+        )
+    samples = window.random_samples if isinstance(window, Fractional) else None
+    if _compiling():
+        settings = (type(window), _values(window), type(reducer), _values(reducer))
+        return run(x, _from_values, settings, rank, return_indices, samples, seed)
+    return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed)
+
+
+def run(
+    x: Tensor,
+    build: Callable[..., Parts],
+    settings: tuple[Any, ...],
+    rank: int,
+    return_indices: bool = False,
+    samples: Tensor | None = None,
+    seed: int | None = None,
+) -> Result:
+    """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
+    if _compiling():
+        call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
+        return _pool(x, call, return_indices, samples, seed)
+    if x.__class__ is not Tensor and not isinstance(cast(object, x), Tensor):
+        return _foreign(x, build(*settings), rank, return_indices, seed)
+    try:
+        call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
+    except TypeError:  # a list among the settings, or symbolic sizes
+        call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
+    if call is None:
+        call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
+    if x.requires_grad or call.fractional is not None or call.squeeze or not _plain():
+        return _pool(x, call, return_indices, samples, seed)
+    try:
+        return ops.pool_with_indices(x, call.plan) if return_indices else ops.pool(x, call.plan)
+    except (NotImplementedError, RuntimeError) as error:
+        raise explain(error, x) from None
+
+
+def find_call(
+    build: Callable[..., Parts],
+    settings: tuple[Any, ...],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    rank: int,
+    return_indices: bool,
+) -> Call:
+    """The `Call` for an input of this shape and dtype, after all checks; remembered where it can be."""
+    window, reducer = build(*settings)
+    reducer = reducer.on(window)
+    _check_dtype(dtype, reducer)
+    if return_indices and not reducer.selects:
+        raise PoolError(
+            f"return_indices=True with {reducer}",
+            f"only reducers that choose a cell have indices, and {reducer.name} chooses none",
+            "drop return_indices, or use Max() or Min()",
+        )
+    if isinstance(window, Fractional):
+        # The samples are tensors, and become starts by torch operations that torch.compile can see.
+        window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
+    plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
+    call = Call(
+        ops.encode(reducer.code, reducer.params, plan.spec),
+        rank,
+        autograd.mask(reducer.keeps),
+        offset_dtype(plan).itemsize if "offsets" in reducer.keeps else 0,
+        isinstance(window, Global) and not window.keepdims,
+        None if plan.starts is None else tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes),
+    )
+    try:
+        if len(_calls) >= 4096:
+            _calls.clear()
+        _calls[build, settings, shape, dtype, rank, return_indices] = call
+    except TypeError:
+        pass
+    return call
+
+
+def _constant_shape(x: Tensor, rank: int) -> tuple[int, ...]:
+    """x's shape in plain integers: the pooled sizes as they are, batch and channels as 1, so that they stay symbolic.
+
+    The plan is a constant of a graph: a new pooled size means a new graph. range() makes constants in Dynamo, too.
+    """
+    lead = max(x.dim() - rank, 0)
+    return (1,) * lead + tuple([range(size).stop for size in x.shape[lead:]])
+
+
+def _plain_call(*arguments: Any) -> tuple[Any, ...]:
+    return tuple(find_call(*arguments))
+
+
+# torch.compile runs it while it traces, and keeps what it returns as a constant.
+_constant_call: Callable[..., tuple[Any, ...]] = cast(Any, torch.compiler).assume_constant_result(_plain_call)
+
+
+def _as_given(window: Window, reducer: Reducer) -> Parts:
+    return window, reducer
+
+
+# Dynamo can hand plain values to a function whose result is constant, but not records.
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    record: tuple(field.name for field in fields(record) if field.compare)
+    for record in (Sliding, Adaptive, Fractional, Global, *REDUCERS)
+}
+
+
+def _values(record: Window | Reducer) -> tuple[Any, ...]:
+    return tuple([getattr(record, name) for name in _FIELDS[type(record)]])
+
+
+def _from_values(
+    window: type[Any], window_values: tuple[Any, ...], reducer: type[Any], reducer_values: tuple[Any, ...]
+) -> Parts:
+    return window(*window_values), reducer(*reducer_values)
+
+
+def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: int | None) -> Any:
+    """Stand-ins for tensors, such as torch.fx proxies, take the call over; anything else is an error."""
+    if not hasattr(type(x), "__torch_function__"):
+        return _tensor(x)
+    stand_in = cast(Any, x)
+    return handle_torch_function(
+        pool, (stand_in,), stand_in, *parts, return_indices=return_indices, rank=rank, seed=seed
+    )
+
+
+def max_unpool(
+    x: Tensor,
+    indices: Tensor,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+    *,
+    rank: int,
+) -> Tensor:
+    """Puts the values of x where max pooling found them, and zero elsewhere.
+
+    Of equal indices the last in row-major order wins, and alone receives the gradient.
+
+    Args:
+        x: ``(N, C, *sizes)`` or ``(C, *sizes)``.
+        indices: int64, of x's shape, as max pooling returned them.
+        kernel_size: that of the max pooling.
+        stride: that of the max pooling; None means `kernel_size`.
+        padding: that of the max pooling.
+        output_size: the spatial sizes wanted, or a full shape; each less than one stride away from
+            ``(size - 1) * stride - 2 * padding + kernel_size``, which is the default.
+        rank: number of pooled axes.
+
+    Raises:
+        PoolError: an argument breaks a rule, or an index lies outside of the output.
+    """
+    x, indices = _tensor(x), _tensor(indices, "indices")
+    sizes = _unpooled_sizes(x, kernel_size, stride, padding, output_size, rank)
+    if indices.dtype != torch.int64:
+        raise PoolTypeError(f"indices of dtype {indices.dtype}", "indices are int64", "pass indices.long()")
+    if indices.shape != x.shape:
+        raise PoolError(
+            f"indices of shape {tuple(indices.shape)} for an input x of shape {tuple(x.shape)}",
+            "indices have the shape of x",
+            "pass the indices that came with x from max pooling",
+        )
+    _check_dtype(x.dtype)
+    try:
+        if x.requires_grad or _compiling() or not _plain():
+            return cast(Tensor, autograd.Unpool.apply(x, indices, sizes))
+        return ops.unpool(x, indices, sizes)
+    except (NotImplementedError, RuntimeError) as error:
+        if "poolkit:" in str(error) and not _compiling():
+            raise _bad_indices(indices, math.prod(sizes), str(error)) from None
+        raise explain(error, x) from None
+
+
+def check_rank(window: Window, rank: int) -> None:
+    """Reports a window whose arguments per axis are not one for each of `rank` axes."""
+    if window.rank not in (None, rank):
+        raise PoolError(
+            f"{window}",
+            f"arguments given per axis have one value for each pooled axis: expected {rank}, here {window.rank}",
+            f"give {rank} values, or a single one for all axes",
+        )
+
+
+def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: int) -> tuple[tuple[int, ...], ...]:
+    """kernel_size, stride and padding of an un-pooling, one value per axis."""
+    kernels = _per_axis(kernel_size, "kernel_size", 1, rank)
+    strides = kernels if stride is None else _per_axis(stride, "stride", 1, rank)
+    return kernels, strides, _per_axis(padding, "padding", 0, rank)
+
+
+def fractional_samples(x: Tensor, rank: int, seed: int | None = None) -> Tensor:
+    """Uniforms ``[N, C, rank]`` for fractional windows, drawn as torch.nn draws them: same seed, same windows."""
+    batch = x.shape[0] if x.dim() == rank + 2 else 1
+    shape = (batch, x.shape[-rank - 1], rank)
+    dtype = x.dtype if x.dtype.is_floating_point else torch.float32
+    if seed is None:
+        return torch.rand(shape, dtype=dtype, device=x.device)
+    generator = torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
+    return torch.rand(shape, dtype=dtype, device=x.device, generator=generator)
+
+
+def explain(error: Exception, x: Tensor) -> Exception:
+    """The `PoolError` that says what an operator's refusal means, or the error itself if it is none of ours."""
+    if not x.is_cpu:
+        return PoolError(
+            f"input x on device {x.device}",
+            "poolkit pools tensors on the CPU",
+            "move it first: x.cpu()",
+        )
+    if x.layout != torch.strided:
+        return PoolError(f"input x of layout {x.layout}", "x is a dense tensor", "make it dense first: x.to_dense()")
+    text = str(error)
+    if text.startswith("poolkit: "):
+        return PoolError(f"input x of shape {tuple(x.shape)}", text.removeprefix("poolkit: "), "check the arguments")
+    return error
+
+
+_calls: dict[Any, Call] = {}
+
+
+def _plain() -> bool:
+    """No functorch transform and no forward-mode differentiation is under way."""
+    return not _transforms_active() and _forward_ad._current_level < 0
+
+
+def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int | None) -> Result:
+    outputs: Any
+    starts = None if call.fractional is None else _starts(x, call.fractional, samples, seed)
+    arguments = (x, starts, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
+    try:
+        if _compiling() or _plain():
+            outputs = autograd.Pool.apply(*arguments) if x.requires_grad and torch.is_grad_enabled() else None
+        else:
+            outputs = autograd.TransformedPool.apply(*arguments)
+            outputs = outputs[:2] if return_indices else outputs[0]
+        if outputs is None:
+            op = ops.pool_with_indices if return_indices else ops.pool
+            outputs = op(x, call.plan, starts)
+    except (NotImplementedError, RuntimeError) as error:
+        if _compiling():
+            raise
+        raise explain(error, x) from None
+    if call.squeeze:
+        drop = tuple(range(-call.rank, 0))
+        return (outputs[0].squeeze(drop), outputs[1].squeeze(drop)) if return_indices else outputs.squeeze(drop)
+    return outputs
+
+
+def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: int | None) -> Tensor:
+    """Starts ``[planes, sum of outs]`` of fractional windows: `window.fractional_starts` as tensor operations."""
+    rank = len(axes)
+    samples = fractional_samples(x, rank, seed) if samples is None else _check_samples(samples, x, rank)
+    columns = samples.reshape(-1, rank)
+    parts: list[Tensor] = []
+    for (size, out, kernel), column in zip(axes, (1, 0) if rank == 2 else range(rank), strict=True):
+        u, room = columns[:, column : column + 1], size - kernel
+        last = u.new_full((len(columns), 1), room, dtype=torch.int64)
+        if out > 1:
+            alpha = u.new_full((), room) / u.new_full((), out - 1)
+            windows = torch.arange(out - 1, device=u.device).to(u.dtype)
+            first = ((windows + u) * alpha).long() - (u * alpha).long()
+            parts.append(first.clamp(0, room))
+        parts.append(last)
+    return torch.cat(parts, 1)
+
+
+def _check_samples(samples: Any, x: Tensor, rank: int) -> Tensor:
+    name = "_random_samples"
+    samples = _tensor(torch.as_tensor(samples), name)
+    batch = x.shape[0] if x.dim() == rank + 2 else 1
+    if not samples.dtype.is_floating_point:
+        raise PoolTypeError(
+            f"{name} of dtype {samples.dtype}", f"{name} holds floats in [0, 1)", "draw them with torch.rand"
+        )
+    if samples.dim() != 3 or samples.shape[0] < batch or tuple(samples.shape[1:]) != (x.shape[-rank - 1], rank):
+        raise PoolError(
+            f"{name} of shape {tuple(samples.shape)} for an input x of shape {tuple(x.shape)}",
+            f"{name} has one uniform for each sample, channel and pooled axis: {(batch, x.shape[-rank - 1], rank)}",
+            f"draw them with torch.rand{(batch, x.shape[-rank - 1], rank)}",
+        )
+    samples = samples[:batch]
+    # Compiled code cannot look at values; there the operator refuses starts outside the input.
+    if not _compiling() and not bool(((samples >= 0) & (samples < 1)).all()):
+        raise PoolError(
+            f"{name} from {samples.min().item()} to {samples.max().item()}",
+            f"values of {name} lie in [0, 1)",
+            "draw them with torch.rand",
+        )
+    return samples
+
+
+def _channels_last(
+    x: Tensor, window: Window, reducer: Reducer, return_indices: bool, rank: int, seed: int | None
+) -> Result:
+    y = pool(_tensor(x).movedim(-1, -rank - 1), window, reducer, return_indices=return_indices, rank=rank, seed=seed)
+    if isinstance(window, Global) and not window.keepdims:
+        return y
+    if isinstance(y, tuple):
+        return y[0].movedim(-rank - 1, -1), y[1].movedim(-rank - 1, -1)
+    return y.movedim(-rank - 1, -1)
+
+
+def _tensor(x: object, name: str = "input x") -> Tensor:
+    if isinstance(x, Tensor):
+        return x
+    raise PoolTypeError(
+        f"{name}={show(x)}", f"{name} is a torch.Tensor, here {type(x).__name__}", "convert it with torch.as_tensor"
+    )
+
+
+def _check_dtype(dtype: torch.dtype, reducer: Reducer | None = None) -> None:
+    if dtype not in ops.DTYPES:
+        names = ", ".join(str(known).removeprefix("torch.") for known in ops.DTYPES)
+        raise PoolTypeError(
+            f"input x of dtype {dtype}", f"the dtype is one of {names}, here {dtype}", "convert it first: x.float()"
+        )
+    if reducer is not None and not reducer.integers and not dtype.is_floating_point:
+        raise PoolTypeError(
+            f"{reducer} on an input x of dtype {dtype}",
+            f"{reducer.name} takes floating-point tensors, here {dtype}",
+            "convert the input first: x.float()",
+        )
+
+
+def _unpooled_sizes(
+    x: Tensor,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    output_size: Sequence[int] | None,
+    rank: int,
+) -> list[int]:
+    kernels, strides, pads = check_unpool_arguments(kernel_size, stride, padding, rank)
+    if x.dim() not in (rank + 1, rank + 2) or 0 in x.shape[-rank - 1 :]:
+        raise PoolError(
+            f"input x of shape {tuple(x.shape)}",
+            f"{rank}-D unpooling takes (N, C, {rank} axes) or (C, {rank} axes), none of them empty but the batch",
+            "add or drop axes",
+        )
+    usual = [
+        (size - 1) * step - 2 * pad + kernel
+        for size, kernel, step, pad in zip(x.shape[-rank:], kernels, strides, pads, strict=True)
+    ]
+    legal = [(max(size - step + 1, 1), size + step - 1) for size, step in zip(usual, strides, strict=True)]
+    ranges = " x ".join(f"{low}..{high}" for low, high in legal)
+    if output_size is None:
+        sizes = usual
+    else:
+        if len(output_size) not in (rank, rank + 2):
+            raise PoolError(
+                f"output_size={show(output_size)}",
+                f"output_size has {rank} sizes, or {rank + 2} with batch and channels",
+                f"pass sizes within {ranges}",
+            )
+        sizes = [integer(size, "output_size", 1, given=output_size) for size in output_size[-rank:]]
+    for size, (low, high) in zip(sizes, legal, strict=True):
+        if not low <= size <= high:
+            raise PoolError(
+                f"output_size={show(output_size)} for an input x of shape {tuple(x.shape)}",
+                f"output_size is less than one stride away from the usual size: {ranges}",
+                "pass output_size within that range, such as the shape of the pooled tensor",
+            )
+    return sizes
+
+
+def _per_axis(value: Any, name: str, minimum: int, rank: int) -> tuple[int, ...]:
+    checked = integers(value, name, minimum)
+    if isinstance(checked, tuple) and len(checked) != rank:
+        raise PoolError(
+            f"{name}={show(value)}", f"{name} has one value for each of {rank} axes", f"pass an int or {rank} ints"
+        )
+    return spread(checked, rank)
+
+
+def _bad_indices(indices: Tensor, cells: int, status: str) -> PoolError:
+    low, high = (int(indices.min()), int(indices.max())) if indices.numel() else (0, 0)
+    if low >= 0 and high < cells:
+        return PoolError("indices", status.removeprefix("poolkit: "), "pass the indices that max pooling returned")
+    return PoolError(
+        f"indices with the value {low if low < 0 else high}",
+        f"indices are flat positions in the output plane, in [0, {cells}), here {low} to {high}",
+        "pass the indices that max pooling returned, and the output_size of its input",
+    )

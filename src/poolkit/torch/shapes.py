@@ -1,0 +1,221 @@
+"""What a call's output looks like: plan strings, shapes, strides and dtypes of the operators, without any kernel."""
+
+# ruff: noqa: ARG001, D103  the shape rules have the operators' signatures
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The core's code of each dtype.
+DTYPES: dict[torch.dtype, int] = {
+    torch.float32: 0,
+    torch.float64: 1,
+    torch.float16: 2,
+    torch.bfloat16: 3,
+    torch.int8: 4,
+    torch.uint8: 5,
+    torch.int16: 6,
+    torch.int32: 7,
+    torch.int64: 8,
+}
+OFFSET_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+
+# The core's codes of the reducers that need a rule of their own here.
+SELECT, SUM, LP, SOFTMAX = (0, 1), 2, 4, (7, 8)
+
+_AXIS = r" ([0-2])\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
+_NUMBER = r"(-?[0-9.e+-]+|inf)"
+_PLAN = re.compile(rf"([0-8])\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01])\)((?:{_AXIS}){{1,3}})")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a plan string says."""
+
+    reducer: int
+    params: tuple[float, ...]
+    spec: tuple[int, ...]
+    sizes: tuple[int, ...]
+    outs: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of pooled axes."""
+        return len(self.sizes)
+
+
+def encode(reducer: int, params: Sequence[float], spec: Sequence[int]) -> str:
+    """The plan string of a reducer's code and parameters and the flat geometry of a plan.
+
+    >>> encode(0, (2.0, 0.0, 1.0, 0, 1, 1), (0, 8, 4, 3, 2, 1, 1, 1))
+    '0(2.0,0.0,1.0,0,1,1) 0(8,4,3,2,1,1,1)'
+    """
+    p, eps, beta, divisor, include_pad, mean = params
+    head = f"{reducer}({float(p)!r},{float(eps)!r},{float(beta)!r},{int(divisor)},{int(include_pad)},{int(mean)})"
+    axes = (spec[i : i + 8] for i in range(0, len(spec), 8))
+    return head + "".join(f" {axis[0]}({','.join(map(str, axis[1:]))})" for axis in axes)
+
+
+@lru_cache(maxsize=1024)
+def decode(plan: str) -> Decoded:
+    """The inverse of `encode`; RuntimeError for any other text."""
+    match = _PLAN.fullmatch(plan)
+    if match is None:
+        raise RuntimeError("poolkit: plan: expected the text that poolkit.torch.ops.encode makes")
+    reducer, *params = match.groups()[:7]
+    p, eps, beta, *_ = map(float, params)
+    require(p > 0 and (reducer == str(LP) or p < math.inf), "plan: p must be above 0")
+    require(0 <= eps < math.inf, "plan: eps must be finite and not negative")
+    require(beta != 0 and math.isfinite(beta), "plan: beta must be finite and not 0")
+    axes = [tuple(map(int, axis)) for axis in re.findall(_AXIS, match.group(8))]
+    return Decoded(
+        int(reducer),
+        tuple(map(float, params)),
+        tuple(number for axis in axes for number in axis),
+        tuple(axis[1] for axis in axes),
+        tuple(axis[2] for axis in axes),
+    )
+
+
+def is_channels_last(x: Tensor, rank: int) -> bool:
+    """torch's own rule for strides that mean channels-last, for any rank, batched or not.
+
+    >>> x = torch.zeros(2, 3, 4, 5)
+    >>> is_channels_last(x, 2), is_channels_last(x.to(memory_format=torch.channels_last), 2)
+    (False, True)
+    """
+    size, stride = x.shape[-rank - 1 :], x.stride()[-rank - 1 :]
+    if stride[0] == 0:
+        return False
+    least = stride[0] * size[0] if size[0] > 1 else stride[0]
+    for n, step in zip(reversed(size[1:]), reversed(stride[1:]), strict=True):
+        if step < least:
+            return False
+        least = step * n if n > 1 else step
+    if least == stride[0]:
+        return False
+    return x.dim() == rank + 1 or bool(x.shape[0] != 0 and x.stride()[0] >= least)
+
+
+def _strides(shape: Sequence[int], rank: int, channels_last: bool) -> list[int]:
+    lead = len(shape) - rank - 1
+    order = [*range(lead, len(shape))]
+    if channels_last:
+        order = [*order[1:], order[0]]
+    strides, count = [0] * len(shape), 1
+    for axis in [*reversed(order), *range(lead)]:
+        strides[axis] = count
+        # An empty batch keeps strides that stay positive, as every allocation of torch does.
+        count *= shape[axis]
+    return strides
+
+
+def _new(like: Tensor, shape: Sequence[int], rank: int, dtype: torch.dtype, channels_last: bool) -> Tensor:
+    return like.new_empty_strided(list(shape), _strides(shape, rank, channels_last), dtype=dtype)
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RuntimeError(f"poolkit: {message}")
+
+
+def _planes(x: Tensor, rank: int, sizes: Sequence[int], name: str) -> tuple[int, ...]:
+    """The leading axes of `x`, after a check that the others are `sizes`."""
+    require(x.dim() in (rank + 1, rank + 2), f"{name}: a tensor's rank does not fit the plan")
+    require(tuple(x.shape[-rank:]) == tuple(sizes), f"{name}: its shape does not fit the plan")
+    require(x.shape[-rank - 1] >= 1, "only the batch may be empty")
+    return tuple(x.shape[:-rank])
+
+
+def output_dtype(reducer: int, dtype: torch.dtype) -> torch.dtype:
+    require(dtype in DTYPES, f"unsupported dtype {dtype}")
+    if dtype.is_floating_point:
+        return dtype
+    require(reducer <= 3, "this reducer takes floating-point input only")
+    return torch.int64 if reducer == SUM else dtype
+
+
+def outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
+    """Empty outputs: y, then one tensor of y's shape per extra dtype (None: that of lse)."""
+    what = decode(plan)
+    require(None not in extra or what.reducer in SOFTMAX, "only LogSumExp and Soft have lse")
+    chooses = what.reducer in SELECT or (what.reducer == LP and math.isinf(what.params[0]))
+    require(None in extra or not extra or chooses, "only Max, Min and Lp(inf) choose an element")
+    shape = (*_planes(x, what.rank, what.sizes, "x"), *what.outs)
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    last = is_channels_last(x, what.rank)
+    dtypes = [output_dtype(what.reducer, x.dtype), *(wide if dtype is None else dtype for dtype in extra)]
+    return [_new(x, shape, what.rank, dtype, last) for dtype in dtypes]
+
+
+def offset_dtype(offset_bytes: int) -> torch.dtype:
+    require(offset_bytes in OFFSET_DTYPES, "offset_bytes must be 1, 2 or 4")
+    return OFFSET_DTYPES[offset_bytes]
+
+
+def input_gradient(dy: Tensor, plan: str, channels_last: bool) -> Tensor:
+    what = decode(plan)
+    require(dy.dtype.is_floating_point, "dy: gradients are floating-point")
+    shape = (*_planes(dy, what.rank, what.outs, "dy"), *what.sizes)
+    return _new(dy, shape, what.rank, dy.dtype, channels_last)
+
+
+def unpooled(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
+    rank = len(output_size)
+    require(1 <= rank <= 3 and x.dim() in (rank + 1, rank + 2), "output_size: expected one size per pooled axis")
+    require(indices.shape == x.shape and indices.dtype == torch.int64, "indices: expected int64 of x's shape")
+    return _new(x, (*x.shape[:-rank], *output_size), rank, x.dtype, is_channels_last(x, rank))
+
+
+# What meta tensors, torch.compile and torch.export run instead of a kernel.
+
+
+def fake_pool(x: Tensor, plan: str, starts: Tensor | None = None) -> Tensor:
+    return outputs(x, plan)[0]
+
+
+def fake_offsets(x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int) -> tuple[Tensor, ...]:
+    return tuple(outputs(x, plan, offset_dtype(offset_bytes)))
+
+
+def fake_indices(x: Tensor, plan: str, starts: Tensor | None = None) -> tuple[Tensor, ...]:
+    return tuple(outputs(x, plan, torch.int64))
+
+
+def fake_offsets_and_indices(x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int) -> tuple[Tensor, ...]:
+    return tuple(outputs(x, plan, offset_dtype(offset_bytes), torch.int64))
+
+
+def fake_lse(x: Tensor, plan: str, starts: Tensor | None = None) -> tuple[Tensor, ...]:
+    return tuple(outputs(x, plan, None))
+
+
+def fake_backward(
+    dy: Tensor,
+    plan: str,
+    starts: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    lse: Tensor | None,
+    offsets: Tensor | None,
+    channels_last: bool,
+) -> Tensor:
+    return input_gradient(dy, plan, channels_last)
+
+
+def fake_unpool(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
+    return unpooled(x, indices, output_size)
+
+
+def fake_unpool_backward(dout: Tensor, indices: Tensor, rank: int, channels_last: bool) -> Tensor:
+    require(1 <= rank <= 3, "rank must be 1, 2 or 3")
+    return _new(dout, tuple(indices.shape), rank, dout.dtype, channels_last)
