@@ -4,7 +4,6 @@ Every function takes a NumPy array and gives one, or takes a torch tensor and gi
 ``(N, C, spatial...)`` or, unbatched, ``(C, spatial...)``; with ``data_format="channels_last"`` the channels come last.
 """
 
-# ruff: noqa: A002  the first argument has the name that torch gives it
 from __future__ import annotations
 
 import inspect
