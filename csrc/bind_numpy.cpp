@@ -199,7 +199,7 @@ std::optional<std::string> forward(int reducer, const std::vector<double>& param
   Buffer in(x, "x", rank, false), out(y, "y", rank, true);
   in.as(type, "x");
   out.as(integer && call.problem.reducer == poolkit::Reducer::Sum ? DType::i64 : type, "y");
-  Optional off(offsets, "offsets", rank, true), where(indices, "indices", rank, true), sums(lse, "lse", rank, true);
+  Optional off(offsets, "indices (as offsets)", rank, true), where(indices, "indices", rank, true), sums(lse, "lse", rank, true);
   off.any_of(offset_types);
   where.as(DType::i64);
   sums.as(wide(type));
@@ -219,7 +219,7 @@ std::optional<std::string> backward(int reducer, const std::vector<double>& para
   grad.as(type, "grad");
   out.as(type, "dx");
   Optional in(x, "x", rank, false), result(y, "y", rank, false), sums(lse, "lse", rank, false);
-  Optional off(offsets, "offsets", rank, false);
+  Optional off(offsets, "indices (as offsets)", rank, false);
   in.as(type);
   result.as(type);
   sums.as(wide(type));

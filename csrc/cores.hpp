@@ -29,15 +29,8 @@ struct Extreme {
   static constexpr A identity = Min ? highest : lowest;
   template <class V>
   static V join(V a, V b) {
-    if constexpr (Min) {
-      const V r = b < a ? b : a;
-      if constexpr (std::is_floating_point_v<A>) return b != b ? b : r;
-      else return r;
-    } else {
-      const V r = b > a ? b : a;
-      if constexpr (std::is_floating_point_v<A>) return b != b ? b : r;
-      else return r;
-    }
+    if constexpr (std::is_floating_point_v<A>) return b != b ? b : pick<Min>(b, a);
+    else return (Min ? b < a : b > a) ? b : a;
   }
 };
 
@@ -64,6 +57,11 @@ struct Plain {
   static Value join(Value a, Value b) { return {Op::join(a.v, b.v)}; }
   static Value identity() { return {splat<vec<A>, A>(Op::identity)}; }
   static Value keep(i64 n, Value s) { return {first_lanes<A>(n) ? s.v : identity().v}; }
+  static Value drop(i64 n, Value s) { return {first_lanes<A>(n) ? identity().v : s.v}; }
+  template <int W>
+  static Value shift(Value a, Value b) {
+    return {shifted<W>(a.v, b.v)};
+  }
   static Value even(Value a, Value b) { return {evens(a.v, b.v)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v)}; }
   // All lanes joined, in lane 0.
@@ -133,6 +131,15 @@ struct Tagged {
     const auto mask = first_lanes<A>(k);
     const auto tag_mask = __builtin_convertvector(mask, Tags);
     return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
+  }
+  static Value drop(i64 k, Value s) {
+    const auto mask = ~first_lanes<A>(k);
+    const auto tag_mask = __builtin_convertvector(mask, Tags);
+    return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
+  }
+  template <int W>
+  static Value shift(Value a, Value b) {
+    return {shifted<W>(a.v, b.v), shifted<W>(a.t, b.t)};
   }
   static Value even(Value a, Value b) { return {evens(a.v, b.v), evens(a.t, b.t)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v), odds(a.t, b.t)}; }

@@ -89,7 +89,15 @@ class Fold {
   Io<C>* io = nullptr;
   const Counts* divide = nullptr;  // with target: divide by the taps
 
-  explicit Fold(const Grid& grid) : g(grid) {}
+  explicit Fold(const Grid& grid) : g(grid) {
+    if (g.rank < 2) return;
+    const Axis& a = g.axes[g.rank - 2];
+    if (a.kind != AxisKind::sliding) return;
+    // Windows [whole_from_, whole_to_) of the row axis keep all their taps.
+    whole_from_ = ceil_div(a.before, a.stride);
+    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
+    whole_to_ = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
+  }
 
   // Pieces of work: (plane, block of the first axis' outputs).
   static i64 block_length(const Grid& g) {
@@ -114,11 +122,12 @@ class Fold {
           for (i64 p = begin; p < end; ++p) {
             const Place plane = place(g, p);
             reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
-            if (divide != nullptr) divide_row(target + plane.dst, plane, 0, 0, 0, 1);
+            if (divide != nullptr) divide_rows(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
           }
           return;
         }
       }
+    if (together() && planes_together(begin, end)) return;
     for (i64 u = begin; u < end; ++u) unit(u);
   }
 
@@ -242,7 +251,14 @@ class Fold {
       const bool tall = R >= 2 && row_taps > 8 && regular(g.axes[R - 2], r0, r1) &&
                         row_taps >= 3 * g.axes[R - 2].stride && slices.n == 1;
       Row window_rows;
-      if (tall) {
+      i64 window_stride = 0;
+      if (tall && g.axes[R - 2].dilation == 1 && width >= L) {
+        const Axis& a = g.axes[R - 2];
+        window_rows = tall_.take((r1 - r0) * width);
+        tall_windows<C>(window_rows, width, first, line_pitch, lines.from - lines.origin, lines.to - lines.origin,
+                        a.kernel, a.stride, r1 - r0, width, spare_.take(a.kernel * 4 * L));
+        window_stride = width;
+      } else if (tall) {
         const Axis& a = g.axes[R - 2];
         const Row x = tall_.take(lines.size * width);
         C::clear(x, (lines.from - lines.origin) * width);
@@ -252,48 +268,22 @@ class Fold {
         }
         C::clear(x + (lines.to - lines.origin) * width, (lines.origin + lines.size - lines.to) * width);
         window_rows = dense(tall_doubled_, x, width * a.dilation, a.kernel, lines.size * width);
+        window_stride = a.stride * width;
       }
 
-      Row block = padded_.take(group * pitch);
-      if (lead > 0 || lead + width < pitch) C::clear(block, group * pitch);
+      const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, from_memory};
+      const Row block = padded_rows(lead, width, pitch, group);
       for (i64 r = r0; r < r1; r += group) {
         const i64 n = std::min(group, r1 - r);
-        bool straight = false;  // the rows are used where they are
-        Row straight_row;
-        for (i64 k = 0; k < n; ++k) {
-          const Row dst = block + (k * pitch + lead);
-          if (tall) {
-            const Row from = window_rows + (r + k - r0) * g.axes[R - 2].stride * width;
-            if (lead == 0 && width == pitch && n == 1) straight = true, straight_row = from;
-            else merge<C>(dst, &from, 1, width, width < L ? Tail::blank : Tail::exact);
-            continue;
-          }
-          Interval taps{0, 1};
-          i64 step = 1;
-          if (R >= 2) {
-            taps = interval(g.axes[R - 2], r + k, plane.window), step = step_of(g.axes[R - 2]);
-            taps.start -= lines.from;
-          }
-          const Row top = first + taps.start * line_pitch;
-          const i64 reach = (taps.n - 1) * step * line_pitch + (slices.n - 1) * slice_pitch + width;
-          const bool room = !from_memory || top.v + reach + 4 * L <= source_end;
-          if (taps.n * slices.n == 1 && lead == 0 && width == pitch && n == 1 && room) {
-            straight = true, straight_row = top;
-            continue;
-          }
-          const Tail tail = width >= L || !room ? Tail::exact : Tail::blank;
-          if (slices.n == 1) {
-            gather(dst, top, step * line_pitch, taps.n, width, tail);
-          } else {
-            Row from[8];
-            int count = 0;
-            for (i64 d = 0; d < slices.n; ++d)
-              for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * slice_pitch + t * step * line_pitch);
-            if (count > 0) merge<C>(dst, from, count, width, tail);
-            else C::clear(dst, width);
-          }
+        Row from = block;
+        if (tall) {
+          const Row top = window_rows + (r - r0) * window_stride;
+          if (width == pitch && n == 1) from = top;
+          else merge_rows<C>(block + lead, pitch, &top, window_stride, 1, n, width, width < L ? Tail::blank : Tail::exact);
+        } else if (!(n == 1 && width == pitch && use_in_place(stack, r, from))) {
+          stacked(stack, block + lead, pitch, r, n);
         }
-        outputs(plane, slice, r, n, c0, c1, cols, straight ? straight_row : block, pitch, component);
+        outputs(plane, slice, r, n, c0, c1, cols, from, pitch, component);
       }
     }
     if (target == nullptr) {
@@ -315,6 +305,101 @@ class Fold {
     Row r;
     r.v = p;
     return r;
+  }
+
+  // Rows to be joined: `slices` of them at each line, slice_pitch apart, lines from line_from on, line_pitch apart.
+  struct Stack {
+    Row first;
+    i64 slices, slice_pitch, line_pitch, line_from, width, window;
+    bool from_memory;
+  };
+
+  // Memory for rows of width states between the identity: lead of it before, the rest of the pitch after.
+  Row padded_rows(i64 lead, i64 width, i64 pitch, i64 rows) {
+    const Row block = padded_.take(rows * pitch);
+    const i64 shape[4] = {lead, width, pitch, rows};
+    if (width < pitch && !std::equal(shape, shape + 4, padding_)) {
+      // Later planes of the same shape leave the identity where it is.
+      C::clear(block, rows * pitch);
+      std::copy(shape, shape + 4, padding_);
+    }
+    return block;
+  }
+
+  Interval line_taps(const Stack& s, i64 r) const {
+    if (g.rank < 2) return {0, 1};
+    Interval taps = interval(g.axes[g.rank - 2], r, s.window);
+    taps.start -= s.line_from;
+    return taps;
+  }
+  // Whether reading a few vectors beyond `reach` elements is harmless.
+  bool room(const Stack& s, Row top, i64 reach) const { return !s.from_memory || top.v + reach + 4 * L <= source_end; }
+
+  // An output row with a single tap needs no copy.
+  bool use_in_place(const Stack& s, i64 r, Row& row) const {
+    const Interval taps = line_taps(s, r);
+    const Row top = s.first + taps.start * s.line_pitch;
+    if (taps.n * s.slices != 1 || !room(s, top, s.width)) return false;
+    row = top;
+    return true;
+  }
+
+  // Output rows r .. r + n of the row axis, each the join of its slices and lines, to dst, pitch apart.
+  void stacked(const Stack& s, Row dst, i64 pitch, i64 r, i64 n) {
+    const int R = g.rank;
+    const i64 step = R >= 2 ? step_of(g.axes[R - 2]) : 1, down = R >= 2 ? g.axes[R - 2].stride * s.line_pitch : 0;
+    for (i64 k = 0; k < n;) {
+      const Interval taps = line_taps(s, r + k);
+      const i64 all = taps.n * s.slices;
+      const Row to = dst + k * pitch, top = s.first + taps.start * s.line_pitch;
+      const i64 reach = (taps.n - 1) * step * s.line_pitch + (s.slices - 1) * s.slice_pitch + s.width;
+      i64 alike = 1;  // rows from here on with the same taps, further down
+      if (all > 0 && all <= 8 && r + k >= whole_from_ && r + k < whole_to_) alike = std::min(n - k, whole_to_ - r - k);
+      Tail tail = Tail::exact;
+      if (s.width < L) {
+        while (alike > 1 && !room(s, top, (alike - 1) * down + reach)) --alike;
+        if (room(s, top, (alike - 1) * down + reach)) tail = Tail::blank;
+      }
+      if (all == 0) {
+        C::clear(to, s.width);
+      } else if (all > 8) {
+        gather(to, top, step * s.line_pitch, taps.n, s.width, tail);
+      } else {
+        Row from[8];
+        int count = 0;
+        for (i64 d = 0; d < s.slices; ++d)
+          for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * s.slice_pitch + t * step * s.line_pitch);
+        merge_rows<C>(to, pitch, from, down, count, alike, s.width, tail);
+      }
+      k += alike;
+    }
+  }
+
+  // Small planes in direct memory go together: their rows fill one block, and one call turns them into outputs.
+  bool together() const {
+    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && blocks(g) == 1 && source != nullptr && target != nullptr &&
+           g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
+           g.axes[1].kind != AxisKind::starts && g.axes[0].out * g.axes[1].out <= 2048;
+  }
+  bool planes_together(i64 begin, i64 end) {
+    const i64 rows = g.axes[0].out, out = g.axes[1].out;
+    const Span cols = span(g.axes[1], 0, out, 0), lines = span(g.axes[0], 0, rows, 0);
+    const i64 width = cols.to - cols.from, lead = cols.from - cols.origin, pitch = cols.size;
+    if (longest(g.axes[0]) > 8 || rows * pitch > 4096) return false;
+    const i64 batch = std::max<i64>(1, 4096 / (rows * pitch));
+    row_base_ = 0, rows_in_block_ = rows;
+    const Row block = padded_rows(lead, width, pitch, rows * batch);
+    for (i64 p = begin; p < end; p += batch) {
+      const i64 n = std::min(batch, end - p);
+      for (i64 k = 0; k < n; ++k) {
+        const i64 at = (p + k) * g.plane_src[0] + lines.from * g.src[0] + cols.from;
+        const Stack stack{raw(source + at), 1, 0, g.src[0], lines.from, width, p + k, true};
+        stacked(stack, block + (k * rows * pitch + lead), pitch, 0, rows);
+      }
+      const Place plane{p * g.plane_src[0], p * g.plane_dst[0], p};
+      outputs(plane, 0, 0, n * rows, 0, out, cols, block, pitch, 0);
+    }
+    return true;
   }
 
   // n rows, pitch apart, into one.
@@ -392,6 +477,29 @@ class Fold {
     }
     return last;
   }
+  // Windows of k < 5 * lanes elements as shifted copies of windows of 1, 2, 4 ... lanes.
+  int in_lanes(Row x, i64 k, i64 total, Row* src) {
+    Row levels[6];
+    int n = 0;
+    i64 top = 1;
+    while (2 * top <= std::min(k, L)) top *= 2;
+    const auto keep = [&](i64 m) {
+      int level = 0;
+      while ((i64(2) << level) < m) ++level;
+      if (levels[level].v == nullptr) levels[level] = levels_[level].take(total + L);
+      return levels[level];
+    };
+    i64 at = 0;
+    for (; at + top <= k; at += top) src[n++] = keep(top) + at;
+    if constexpr (C::idempotent) {
+      if (at < k) src[n++] = keep(top) + (k - top);
+    } else {
+      for (i64 m = top / 2; m >= 1; m /= 2)
+        if (at + m <= k) src[n++] = (m == 1 ? x : keep(m)) + at, at += m;
+    }
+    double_lanes<C>(x, total, levels);
+    return n;
+  }
   Row dense(Rows<C> (&spare)[2], Row x, i64 unit, i64 k, i64 total) {
     Step s[36];
     return climb(spare, x, unit, s, steps(k, s), total);
@@ -413,29 +521,43 @@ class Fold {
       dst = folded_[component].take(len * rows_in_block_) + (r - row_base_) * len;
       row_pitch = len;
     }
-    const auto tail_at = [&](i64 k) {
-      if (len >= L) return Tail::exact;
-      if (target == nullptr) return Tail::spill;
-      return target + at + k * row_pitch + len + L <= target_end ? Tail::spill : Tail::exact;
+    // Rows shorter than a vector spill into the next one, which is written later; the last ones have no next.
+    const auto each_tail = [&](auto&& fn) {
+      if (len >= L) return fn(i64(0), n, Tail::exact);
+      i64 spilling = n;
+      if (target != nullptr)
+        while (spilling > 0 && target + at + (spilling - 1) * row_pitch + L > target_end) --spilling;
+      if (spilling > 0) fn(i64(0), spilling, Tail::spill);
+      if (spilling < n) fn(spilling, n - spilling, Tail::exact);
     };
+    i64 moved = 0;
 
     if (regular(a, c0, c1)) {
       const i64 k = a.kernel, s = a.stride, d = a.dilation;
-      if (run == 1 && d == 1 && k >= 8 && k * out <= 2 * cols.size) {
+      if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
       } else if (s == 1) {
-        Step steps_[36];
-        const int count = steps(k, steps_);
         const i64 total = n * pitch;
-        const Row last = climb(doubled_, block, run * d, steps_, count - 1, total);
-        for (i64 i = 0; i < n; ++i) {
-          Row src[8];
-          const int sources = step_sources(steps_[count - 1], last + i * pitch, block + i * pitch, run * d, src);
-          merge<C>(dst + i * row_pitch, src, sources, len, tail_at(i));
+        Row src[8];
+        int sources;
+        if (run == 1 && d == 1 && k >= 6 && k < 5 * L) {
+          sources = in_lanes(block, k, total, src);
+        } else {
+          Step steps_[36];
+          const int count = steps(k, steps_);
+          const Row last = climb(doubled_, block, run * d, steps_, count - 1, total);
+          sources = step_sources(steps_[count - 1], last, block, run * d, src);
         }
+        each_tail([&](i64 i, i64 rows, Tail tail) {
+          for (int q = 0; q < sources; ++q) src[q] = src[q] + (i - moved) * pitch;
+          moved = i;
+          merge_rows<C>(dst + i * row_pitch, row_pitch, src, pitch, sources, rows, len, tail);
+        });
       } else if (run == 1 && s == 2 && d == 1 && (k == 2 || k == 3)) {
-        for (i64 i = 0; i < n; ++i) halve<C>(dst + i * row_pitch, block + i * pitch, k, out, tail_at(i));
+        each_tail([&](i64 i, i64 rows, Tail tail) {
+          halve<C>(dst + i * row_pitch, row_pitch, block + i * pitch, pitch, k, rows, out, tail);
+        });
       } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) {
@@ -468,37 +590,63 @@ class Fold {
         }
       }
     }
-    if (divide != nullptr)
-      if constexpr (!C::tagged)
-        for (i64 i = 0; i < n; ++i) divide_row(dst.v + i * row_pitch, plane, slice, r + i, c0, c1);
+    if constexpr (!C::tagged)
+      if (divide != nullptr) divide_rows(dst.v, row_pitch, plane, slice, r, n, c0, c1);
   }
 
-  void divide_row(A* row, const Place& plane, i64 slice, i64 r, i64 c0, i64 c1) {
-    const i64 n = (c1 - c0) * g.run;
-    if (divide->divisor > 0) return scale(row, n, A(divide->divisor));
-    i64 outer = divide->padded ? g.joined_padded : g.joined_taps;
+  // Output rows r .. r + n (of one plane, or of several that follow each other) divided by their taps.
+  void divide_rows(A* rows, i64 row_pitch, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
     const int R = g.rank;
-    if (R >= 2) outer *= divide->of(g, R - 2, r, plane.window);
+    const i64 cols = c1 - c0, len = cols * g.run, lines = R >= 2 ? g.axes[R - 2].out : 1;
+    if (divide->divisor > 0) return scale_rows(rows, row_pitch, n, len, A(divide->divisor));
+    tabulate(plane, c0, c1);
+    i64 outer = divide->padded ? g.joined_padded : g.joined_taps;
     if (R == 3) outer *= divide->of(g, 0, slice, plane.window);
-    if (counts_for_[0] != c0 || counts_for_[1] != c1 || (g.last().plane_stride != 0 && counts_for_[2] != plane.window)) {
-      counts_for_[0] = c0, counts_for_[1] = c1, counts_for_[2] = plane.window;
-      A* table = counts_.take(c1 - c0).v;
-      even_counts_ = true;
-      for (i64 j = c0; j < c1; ++j) {
-        table[j - c0] = A(divide->of(g, R - 1, j, plane.window));
-        even_counts_ &= table[j - c0] == table[0];
+    const A* line = line_counts_.take(0).v;
+    const A* col = column_counts_.take(0).v;
+    if (even_lines_ && even_columns_) return scale_rows(rows, row_pitch, n, len, A(outer) * line[0] * col[0]);
+    for (i64 i = 0; i < n; ++i) {
+      A* row = rows + i * row_pitch;
+      const A times = A(outer) * line[(r + i) % lines];
+      if (even_columns_) {
+        scale(row, len, times * col[0]);
+      } else if (g.run == 1 && std::is_floating_point_v<A>) {
+        i64 j = 0;
+        using V = vec<A>;
+        const V t = splat<V, A>(times);
+        for (; j + L <= cols; j += L) store(row + j, load<V>(row + j) / (load<V>(col + j) * t));
+        for (; j < cols; ++j) row[j] /= col[j] * times;
+      } else {
+        for (i64 j = 0; j < cols; ++j) scale(row + j * g.run, g.run, col[j] * times);
       }
     }
-    const A* table = counts_.take(0).v;
-    if (even_counts_) return scale(row, n, A(outer) * table[0]);
-    if (g.run == 1 && std::is_floating_point_v<A>) {
-      i64 i = 0;
-      using V = vec<A>;
-      for (; i + L <= n; i += L) store(row + i, load<V>(row + i) / (load<V>(table + i) * splat<V, A>(A(outer))));
-      for (; i < n; ++i) row[i] /= table[i] * A(outer);
-    } else {
-      for (i64 j = 0; j < c1 - c0; ++j) scale(row + j * g.run, g.run, A(outer) * table[j]);
+  }
+  // Taps of every line and of columns [c0, c1), kept for the planes that follow.
+  void tabulate(const Place& plane, i64 c0, i64 c1) {
+    const int R = g.rank;
+    const bool same_windows = g.last().plane_stride == 0 && (R < 2 || g.axes[R - 2].plane_stride == 0);
+    if (counted_[0] == c0 && counted_[1] == c1 && (same_windows || counted_[2] == plane.window)) return;
+    const bool lines_known = counted_[0] >= 0 && (same_windows || counted_[2] == plane.window);
+    counted_[0] = c0, counted_[1] = c1, counted_[2] = plane.window;
+    const auto fill = [&](A* table, int axis, i64 from, i64 to) {
+      bool even = true;
+      for (i64 j = from; j < to; ++j) {
+        table[j - from] = A(divide->of(g, axis, j, plane.window));
+        even &= table[j - from] == table[0];
+      }
+      return even;
+    };
+    if (!lines_known) {
+      const i64 lines = R >= 2 ? g.axes[R - 2].out : 1;
+      A* table = line_counts_.take(lines).v;
+      table[0] = 1;
+      even_lines_ = R < 2 || fill(table, R - 2, 0, lines);
     }
+    even_columns_ = fill(column_counts_.take(c1 - c0).v, R - 1, c0, c1);
+  }
+  static void scale_rows(A* rows, i64 row_pitch, i64 n, i64 len, A by) {
+    if (row_pitch == len) return scale(rows, n * len, by);
+    for (i64 i = 0; i < n; ++i) scale(rows + i * row_pitch, len, by);
   }
   // Integers round to the nearest, ties to even.
   static A rounded(A v, A by) {
@@ -518,10 +666,12 @@ class Fold {
     }
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, doubled_[2], tall_doubled_[2], folded_[2], counts_;
-  i64 counts_for_[3] = {-1, -1, -1};
-  bool even_counts_ = true;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, doubled_[2], tall_doubled_[2], levels_[6], folded_[2], line_counts_, column_counts_;
+  i64 counted_[3] = {-1, -1, -1};
+  bool even_lines_ = true, even_columns_ = true;
+  i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
+  i64 whole_from_ = 0, whole_to_ = 0;
 };
 
 }  // namespace poolkit::POOLKIT_ISA_NS

@@ -18,7 +18,7 @@ static inline i64 step_of(const Axis& a) {
   return a.kind == AxisKind::transposed ? a.dilation / std::gcd(a.dilation, a.stride) : 1;
 }
 
-static inline i64 ceil_div(i64 a, i64 b) { return a / b + (a % b > 0); }
+static inline i64 ceil_div(i64 a, i64 b) { return b == 1 ? a : a / b + (a % b > 0); }
 
 static inline i64 window_origin(const Axis& a, i64 j) { return j * a.stride - a.before; }
 

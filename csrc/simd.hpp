@@ -8,6 +8,10 @@
 
 #include "core.hpp"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace poolkit::POOLKIT_ISA_NS {
 
 #if defined(__AVX512F__)
@@ -81,12 +85,37 @@ static inline V odds(V a, V b) {
   }(std::make_index_sequence<n>{});
 }
 
+// b where b < a (Min) or b > a, else a: of equal or unordered operands the second one, as x86 does it in one step.
+template <bool Min, class V>
+static inline V pick(V b, V a) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm512_maskz_min_ps(0xffff, __m512(b), __m512(a)) : _mm512_maskz_max_ps(0xffff, __m512(b), __m512(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm512_maskz_min_pd(0xff, __m512d(b), __m512d(a)) : _mm512_maskz_max_pd(0xff, __m512d(b), __m512d(a)));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm256_min_ps(__m256(b), __m256(a)) : _mm256_max_ps(__m256(b), __m256(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm256_min_pd(__m256d(b), __m256d(a)) : _mm256_max_pd(__m256d(b), __m256d(a)));
+#elif defined(__x86_64__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm_min_ps(__m128(b), __m128(a)) : _mm_max_ps(__m128(b), __m128(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm_min_pd(__m128d(b), __m128d(a)) : _mm_max_pd(__m128d(b), __m128d(a)));
+#endif
+  return (Min ? b < a : b > a) ? b : a;
+}
+
 // Lane i of the result is lane i + W (modulo the lanes).
 template <int W, class V>
 static inline V from_lane(V a) {
   constexpr int n = sizeof(V) / sizeof(a[0]);
   return [&]<std::size_t... K>(std::index_sequence<K...>) {
     return __builtin_shufflevector(a, a, int((K + W) % n)...);
+  }(std::make_index_sequence<n>{});
+}
+
+// Lanes W, W + 1, ... of a followed by the first W lanes of b.
+template <int W, class V>
+static inline V shifted(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int(K + W)...);
   }(std::make_index_sequence<n>{});
 }
 

@@ -98,9 +98,11 @@ OWN_NONE = {"stride", "output_size", "divisor_override", "divisor", "seed"}
 @pytest.mark.parametrize("name", INTEGER_ARGUMENTS)
 @pytest.mark.parametrize("value", [True, False, 2.0, 2.5, np.float32(2), np.True_, "2", b"2", {}, object(), 2j], ids=repr)
 def test_wrong_types(name, value):
-    with pytest.raises(pk.PoolTypeError, match=rf"^you gave  {name}=") as caught:
+    # padding may be a word, so a word that it does not know is a wrong value
+    kind = pk.PoolError if (name, value) == ("padding", "2") else pk.PoolTypeError
+    with pytest.raises(kind, match=rf"^you gave  {name}=") as caught:
         INTEGER_ARGUMENTS[name](value)
-    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, TypeError) == (kind is pk.PoolTypeError)
     assert isinstance(caught.value, ValueError)
 
 
@@ -142,7 +144,7 @@ def test_huge_integers_allocate_nothing(name, value):
 @pytest.mark.parametrize("value", [2**31 - 1, 2**31, 2**32, 2**62])
 def test_huge_strides_take_the_first_window(value):
     assert pk.max_pool2d(X, 2, value).shape == (1, 1, 1, 1)
-    assert pk.max_pool2d(X, 2, value, 1, ceil_mode=True).shape == (1, 1, 2, 2)
+    assert pk.max_pool2d(X, 2, value, 1, ceil_mode=True).shape == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("value", [2**63 - 1, 2**63, 2**70])
@@ -279,7 +281,7 @@ def test_windows_reducers_and_options():
     assert "reducer=" in message(pk.pool, X, pk.Sliding(2), pk.Max)
     assert "return_indices" in message(pk.pool, X, pk.Sliding(2), pk.Mean(), return_indices=True)
     assert "data_format" in message(pk.max_pool2d, X, 2, data_format="NHWC")
-    assert "(2, 2, 2)" in message(pk.pool, X, pk.Sliding((2, 2, 2)), pk.Max())
+    assert "(2, 2, 2)" in message(pk.pool, X[0], pk.Sliding((2, 2, 2)), pk.Max())
 
 
 def test_pool_vjp():
@@ -315,17 +317,18 @@ class TestUnpool:
             assert f"{name}=" in message(pk.max_unpool2d, self.Y, self.I, **kwargs)
 
 
+SPEC = (0, 4, 2, 2, 2, 0, 0, 1) * 2
+PARAMS = (2.0, 0.0, 1.0, 0.0, 1.0, 1.0)
+
+
 class TestCompiledCore:
     """The low-level functions are checked like the public ones: wrong arguments are errors, never memory errors."""
-
-    SPEC = (0, 4, 2, 2, 2, 0, 0, 1) * 2
-    PARAMS = (2.0, 0.0, 1.0, 0.0, 1.0, 1.0)
 
     def forward(self, **changes):
         given = {
             "reducer": 0,
-            "params": self.PARAMS,
-            "spec": self.SPEC,
+            "params": PARAMS,
+            "spec": SPEC,
             "starts": None,
             "x": np.zeros((1, 1, 4, 4), np.float32),
             "y": np.zeros((1, 1, 2, 2), np.float32),
@@ -339,8 +342,8 @@ class TestCompiledCore:
     def backward(self, **changes):
         given = {
             "reducer": 0,
-            "params": self.PARAMS,
-            "spec": self.SPEC,
+            "params": PARAMS,
+            "spec": SPEC,
             "starts": None,
             "dy": np.ones((1, 1, 2, 2), np.float32),
             "dx": np.zeros((1, 1, 4, 4), np.float32),
@@ -401,10 +404,9 @@ class TestCompiledCore:
                 4: (0, -1, 4, 2**63 - 1),
                 5: (-1, 2, 2**62),
                 6: (-1,),
-                7: (0, -1, 2**62),
+                7: (0, -1),
             }.items()
             for bad in bads
-            if (i, bad) != (3, 2**63 - 1)
         ],
         ids=repr,
     )
@@ -413,7 +415,6 @@ class TestCompiledCore:
             wrong = self.forward(**changes)
         except (ValueError, TypeError, BufferError):
             return
-        # a longer dilation than the input with one real tap a window is legal; everything else must be refused
         assert wrong, changes
 
     @pytest.mark.parametrize(

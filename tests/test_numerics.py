@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from support import BF16, FLOATS, INTEGERS, REDUCERS, SMOOTH, A, S, dtype_of, float_data
+from support import BF16, FLOATS, INTEGERS, REDUCERS, SMOOTH, TOLERANCE, A, S, assert_close, dtype_of, float_data
 
 import poolkit as pk
 from poolkit import _core
@@ -49,7 +49,11 @@ def test_a_nan_spoils_its_own_windows_and_no_other(reducer, width, dtype):
         spoiled = np.zeros(y.shape, bool)
         spoiled[..., max(at - 1, 0) : at + 2] = True
         np.testing.assert_array_equal(np.isnan(y.astype(np.float64)), spoiled)
-        np.testing.assert_array_equal(y[~spoiled], untouched[~spoiled])
+        if reducer.core == "softmax" or isinstance(reducer, pk.Lp | pk.PowerMean | pk.RMS):
+            # a row with a NaN may take another path, which rounds differently in the last place
+            assert_close(y[~spoiled], untouched[~spoiled].astype(np.float64), TOLERANCE[dtype], 0.5)
+        else:
+            np.testing.assert_array_equal(y[~spoiled], untouched[~spoiled])
         last = pk.pool(np.ascontiguousarray(np.moveaxis(x, 1, -1)), window, reducer, data_format="channels_last")
         np.testing.assert_array_equal(np.isnan(np.moveaxis(last, -1, 1).astype(np.float64)), spoiled)
 

@@ -37,7 +37,7 @@ class PoolError(ValueError):
 
     def on(self, shape: Sequence[int]) -> PoolError:
         """The same error with the shape of the input it was raised for."""
-        if "input x" in self.gave:
+        if "input x of" in self.gave:
             return self
         return type(self)(f"{self.gave}, input x of shape {tuple(shape)}", self.rule, self.do)
 
