@@ -53,7 +53,8 @@ class Buffer {
     }
     if (writable) check_distinct(name);
     view.data = buffer_.buf;
-    if (reinterpret_cast<std::uintptr_t>(buffer_.buf) % std::uintptr_t(buffer_.itemsize) != 0) fail(name, "is not aligned");
+    if (reinterpret_cast<std::uintptr_t>(buffer_.buf) % std::uintptr_t(buffer_.itemsize) != 0)
+      fail(name, "is not aligned");
   }
   Buffer(const Buffer&) = delete;
   ~Buffer() {
@@ -80,7 +81,8 @@ class Buffer {
  private:
   bool has(const TypeRow& row) const {
     const std::string format = buffer_.format == nullptr ? "B" : buffer_.format;
-    return buffer_.itemsize == row.itemsize && format.size() == 1 && std::string(row.formats).find(format) != std::string::npos;
+    return buffer_.itemsize == row.itemsize && format.size() == 1 &&
+           std::string(row.formats).find(format) != std::string::npos;
   }
   // Two threads must never write one cell: outputs have no zero strides.
   void check_distinct(const char* name) {
@@ -101,9 +103,11 @@ class Buffer {
 class Call {
  public:
   Call(int reducer, const std::vector<double>& params, const std::vector<i64>& spec, nb::handle starts) {
-    if (reducer < 0 || reducer > int(poolkit::Reducer::Soft)) throw nb::value_error("reducer is not one of the core's codes, 0 to 8");
+    if (reducer < 0 || reducer > int(poolkit::Reducer::Soft))
+      throw nb::value_error("reducer is not one of the core's codes, 0 to 8");
     if (params.size() != 6) throw nb::value_error("params holds p, eps, beta, divisor, include_pad and mean");
-    if (spec.empty() || spec.size() % 8 != 0 || spec.size() > 24) throw nb::value_error("spec holds eight integers for each of 1 to 3 axes");
+    if (spec.empty() || spec.size() % 8 != 0 || spec.size() > 24)
+      throw nb::value_error("spec holds eight integers for each of 1 to 3 axes");
     if (!(params[3] >= 0 && params[3] <= 9007199254740992.0)) throw nb::value_error("divisor lies in 0 .. 2**53");
     problem.reducer = poolkit::Reducer(reducer);
     problem.params = {params[0], params[1], params[2], i64(params[3]), params[4] != 0, params[5] != 0};
@@ -120,7 +124,8 @@ class Call {
 
   // `planes` rows of starts, or one for all.
   void check_planes(const View& x) const {
-    if (rows_ > 1 && rows_ != x.shape[0] * x.shape[1]) throw nb::value_error("starts has one row for every plane, or one for all");
+    if (rows_ > 1 && rows_ != x.shape[0] * x.shape[1])
+      throw nb::value_error("starts has one row for every plane, or one for all");
   }
 
   poolkit::Problem problem;
@@ -130,14 +135,16 @@ class Call {
     Py_buffer buffer;
     if (PyObject_GetBuffer(starts.ptr(), &buffer, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) != 0) throw nb::python_error();
     const std::string format = buffer.format == nullptr ? "B" : buffer.format;
-    const bool right = buffer.ndim == 2 && buffer.itemsize == 8 && (format == "l" || format == "q") && buffer.shape[1] == total;
+    const bool right =
+        buffer.ndim == 2 && buffer.itemsize == 8 && (format == "l" || format == "q") && buffer.shape[1] == total;
     if (right) {
       const i64* data = static_cast<const i64*>(buffer.buf);
       starts_.assign(data, data + buffer.shape[0] * total);
       rows_ = buffer.shape[0];
     }
     PyBuffer_Release(&buffer);
-    if (!right || rows_ < 1) throw nb::value_error("starts is a C-contiguous int64 array [planes or 1, windows of all axes]");
+    if (!right || rows_ < 1)
+      throw nb::value_error("starts is a C-contiguous int64 array [planes or 1, windows of all axes]");
     i64 at = 0;
     for (int i = 0; i < problem.rank; ++i) {
       poolkit::Axis& axis = problem.axes[i];
@@ -199,13 +206,15 @@ std::optional<std::string> forward(int reducer, const std::vector<double>& param
   Buffer in(x, "x", rank, false), out(y, "y", rank, true);
   in.as(type, "x");
   out.as(integer && call.problem.reducer == poolkit::Reducer::Sum ? DType::i64 : type, "y");
-  Optional off(offsets, "indices (as offsets)", rank, true), where(indices, "indices", rank, true), sums(lse, "lse", rank, true);
+  Optional off(offsets, "indices (as offsets)", rank, true), where(indices, "indices", rank, true),
+      sums(lse, "lse", rank, true);
   off.any_of(offset_types);
   where.as(DType::i64);
   sums.as(wide(type));
   call.check_planes(in.view);
   return released([&] {
-    return poolkit::forward(call.problem, in.view, out.view, off.view(), where.view(), sums.view(), poolkit::own_threads());
+    return poolkit::forward(call.problem, in.view, out.view, off.view(), where.view(), sums.view(),
+                            poolkit::own_threads());
   });
 }
 
@@ -235,7 +244,8 @@ nb::tuple offset_box(const std::vector<i64>& spec, nb::object starts) {
   const Call call(0, {2, 0, 1, 0, 1, 1}, spec, starts);
   for (int i = 0; i < call.problem.rank; ++i) {
     const poolkit::Axis& axis = call.problem.axes[i];
-    if (axis.size < 1 || axis.out < 1 || axis.kernel < 1 || axis.dilation < 1) throw nb::value_error("spec: sizes are at least 1");
+    if (axis.size < 1 || axis.out < 1 || axis.kernel < 1 || axis.dilation < 1)
+      throw nb::value_error("spec: sizes are at least 1");
   }
   i64 box[3] = {1, 1, 1};
   poolkit::offset_box(call.problem, box);
@@ -260,11 +270,13 @@ std::optional<std::string> unpool(nb::object x, nb::object indices, nb::object o
 
 std::optional<std::string> unpool_backward(nb::object dout, nb::object indices, nb::object dx, int rank, int dtype) {
   const DType type = type_row(dtype).dtype;
-  Buffer grad(dout, "grad", checked_rank(rank), false), where(indices, "indices", rank, false), result(dx, "dx", rank, true);
+  Buffer grad(dout, "grad", checked_rank(rank), false), where(indices, "indices", rank, false),
+      result(dx, "dx", rank, true);
   grad.as(type, "grad");
   where.as(DType::i64, "indices");
   result.as(type, "dx");
-  return released([&] { return poolkit::unpool_backward(grad.view, where.view, result.view, rank, poolkit::own_threads()); });
+  return released(
+      [&] { return poolkit::unpool_backward(grad.view, where.view, result.view, rank, poolkit::own_threads()); });
 }
 
 nb::tuple available_isas() {
@@ -277,8 +289,9 @@ nb::tuple available_isas() {
 
 NB_MODULE(_core, m) {
   m.doc() = "The compiled core over NumPy arrays. Arguments are checked; results are None or what is wrong.";
-  m.def("forward", &forward, nb::arg("reducer"), nb::arg("params"), nb::arg("spec"), nb::arg("starts").none(), nb::arg("x"),
-        nb::arg("y"), nb::arg("offsets").none(), nb::arg("indices").none(), nb::arg("lse").none(), nb::arg("dtype"));
+  m.def("forward", &forward, nb::arg("reducer"), nb::arg("params"), nb::arg("spec"), nb::arg("starts").none(),
+        nb::arg("x"), nb::arg("y"), nb::arg("offsets").none(), nb::arg("indices").none(), nb::arg("lse").none(),
+        nb::arg("dtype"));
   m.def("backward", &backward, nb::arg("reducer"), nb::arg("params"), nb::arg("spec"), nb::arg("starts").none(),
         nb::arg("dy"), nb::arg("dx"), nb::arg("x").none(), nb::arg("y").none(), nb::arg("lse").none(),
         nb::arg("offsets").none(), nb::arg("dtype"));

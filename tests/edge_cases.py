@@ -1,4 +1,4 @@
-"""Carries out one row of data/edge_cases.json on NumPy arrays. Imported by the tests, and by each crash row's process."""
+"""Carries out one row of data/edge_cases.json on NumPy arrays; for the tests and for the crash rows' processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ POLICY = {
 
 DTYPES = {"qint8": "int8", "quint8": "uint8", "qint32": "int32", "quint2x4": "uint8"}
 RANKS = {"L": 1, "HW": 2}
-CRASH = re.compile(r"crash|segv|segfault|fpe|floating point exception|hang|no answer|no result|abort|overflow|oob|free\(\)", re.I)
+CRASH = re.compile(
+    r"crash|segv|segfault|fpe|floating point exception|hang|no answer|no result|abort|overflow|oob|free\(\)",
+    re.IGNORECASE,
+)
 
 
 def crashed(row: dict) -> bool:
@@ -116,8 +119,6 @@ def array_of(row: dict) -> np.ndarray:
     if isinstance(given, str):
         return np.full(shape, float(words.get(given, given)), np.float64).astype(dtype)
     values = np.array([float(v) for v in _flatten(given)]).astype(dtype)
-    spatial = shape[-int(np.ndim(given)) :] if not channels_last(row) else None
-    del spatial
     count = int(np.prod(shape))
     if values.size == count:
         return values.reshape(shape)
@@ -140,7 +141,8 @@ def calls(row: dict) -> list:
     reducers = {"any": ["max", "avg", "lp"], "max": ["max"], "avg": ["avg"], "lp": ["lp"]}[row["reducer"]]
     if window["kind"] == "adaptive":
         family = {"max": f"adaptive_max_pool{rank}d", "avg": f"adaptive_avg_pool{rank}d"}
-        return [lambda x, f=getattr(pk, family[r]): f(x, window["output_size"], **layout) for r in reducers]
+        pools = [getattr(pk, family[reducer]) for reducer in reducers]
+        return [lambda x, pool=pool: pool(x, window["output_size"], **layout) for pool in pools]
     if window["kind"] == "fractional":
         samples = window.get("random_samples")
         if samples is not None:
@@ -259,7 +261,9 @@ def against_oracle(row: dict, x: np.ndarray) -> None:
             _core.set_isa(isa)
             floats = few.dtype.kind not in "iu"
             y, indices, saved = arrays.forward(few, plan, reducer, return_indices=reducer.selects, save=floats)
-            np.testing.assert_allclose(y.astype(np.float64), pooled.values, rtol=1e-2 if few.itemsize == 2 else 1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                y.astype(np.float64), pooled.values, rtol=1e-2 if few.itemsize == 2 else 1e-5, atol=1e-5
+            )
             if indices is not None:
                 np.testing.assert_array_equal(indices, pooled.indices)
                 assert indices.shape == y.shape
@@ -267,7 +271,9 @@ def against_oracle(row: dict, x: np.ndarray) -> None:
                 grad = np.random.default_rng(0).integers(-2, 3, y.shape).astype(few.dtype)
                 dx = arrays.backward(grad, saved)
                 wanted = reference.backward(few, grad, plan, reducer)
-                np.testing.assert_allclose(dx.astype(np.float64), wanted, rtol=2e-2 if few.itemsize == 2 else 1e-5, atol=1e-5)
+                np.testing.assert_allclose(
+                    dx.astype(np.float64), wanted, rtol=2e-2 if few.itemsize == 2 else 1e-5, atol=1e-5
+                )
 
 
 def _gradient(row: dict) -> None:
@@ -295,7 +301,9 @@ def _unpool(row: dict):
 
 def _core_backward(offsets, sizes, outs, reducer=0, y=None):
     """The low-level gradient of sliding 2 / 2 windows (or 1 / 1 where nothing is pooled), with these offsets."""
-    spec = [v for s, o in zip(sizes, outs, strict=True) for v in (0, s, o, 2 if s > o else 1, 2 if s > o else 1, 0, 0, 1)]
+    spec = [
+        v for s, o in zip(sizes, outs, strict=True) for v in (0, s, o, 2 if s > o else 1, 2 if s > o else 1, 0, 0, 1)
+    ]
     dy, dx = np.ones((1, 1, *outs), np.float32), np.zeros((1, 1, *sizes), np.float32)
     x = np.ones_like(dx) if y is not None else None
     return _core.backward(reducer, (2.0, 0, 1, 0, 1, 1), spec, None, dy, dx, x, y, None, offsets, 0)
@@ -384,7 +392,6 @@ def _empty_with_gradient(row):
 
 def _adaptive_empty(row):
     assert pk.adaptive_avg_pool3d(np.zeros((0, 2, 10, 10, 10), np.float32), 5).shape == (0, 2, 5, 5, 5)
-    return None
 
 
 def _identical_channels(row):

@@ -100,7 +100,7 @@ def dtype_of(name: str) -> np.dtype:
 
 
 def float_data(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Distinct multiples of 1/16 in every plane, small enough that bfloat16 holds them exactly; no two neighbours tie."""
+    """Distinct multiples of 1/16 in every plane, small enough that bfloat16 holds them exactly."""
     rng = np.random.default_rng(seed)
     plane = int(np.prod(shape[2:]))
     assert plane <= 512, "bfloat16 has eight bits"
@@ -128,7 +128,7 @@ def plan_of(case: Case, shape: tuple[int, ...]):
     return plan_for(case.window, shape, len(case.sizes), samples=samples_of(case, planes))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def expected(case: Case, reducer: pk.Reducer, batch: int = 2, channels: int = 3):
     """Float input, oracle result, output gradient, oracle gradient."""
     x = float_data((batch, channels, *case.sizes))
@@ -159,9 +159,9 @@ def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float, scale
     same = (actual == wanted) | (np.isnan(actual) & np.isnan(wanted))
     with np.errstate(invalid="ignore"):
         wrong = ~(same | (np.abs(actual - wanted) <= bound))
-    assert not wrong.any(), (
-        f"{wrong.sum()} of {wrong.size} differ; at {np.argwhere(wrong)[0]}: {actual[wrong][0]} is not {wanted[wrong][0]}"
-    )
+    if wrong.any():
+        at, got, right = np.argwhere(wrong)[0], actual[wrong][0], wanted[wrong][0]
+        raise AssertionError(f"{wrong.sum()} of {wrong.size} differ; at {at}: {got} is not {right}")
 
 
 def in_process(code: str, *, seconds: float = 30, gigabytes: float = 6, env: dict[str, str] | None = None) -> str:
@@ -173,7 +173,12 @@ def in_process(code: str, *, seconds: float = 30, gigabytes: float = 6, env: dic
     paths = [str(Path(pk.__file__).parent.parent), str(Path(__file__).parent)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), **(env or {})}
     done = subprocess.run(
-        [sys.executable, "-c", limit + code], capture_output=True, text=True, timeout=seconds, env=environment, check=False
+        [sys.executable, "-c", limit + code],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -41,7 +41,9 @@ def check(x, case, reducer, dtype, pooled, grad, dx):
     if isinstance(reducer, pk.Max | pk.Min):
         np.testing.assert_array_equal(y.astype(np.float64), pooled.values)
         np.testing.assert_array_equal(indices, pooled.indices)
-        assert_close(got, dx, 1.1 * float(np.finfo(np.float16).eps) * 8 if dtype == "bfloat16" else TOLERANCE[dtype], 1.0)
+        assert_close(
+            got, dx, 1.1 * float(np.finfo(np.float16).eps) * 8 if dtype == "bfloat16" else TOLERANCE[dtype], 1.0
+        )
     else:
         assert_close(y, pooled.values, TOLERANCE[dtype], _scale(pooled.values))
         assert_close(got, dx, GRADIENT_TOLERANCE[dtype], _scale(dx))
@@ -312,5 +314,7 @@ def test_large_kernels_against_shifted_views(kernel):
         np.testing.assert_array_equal(pk.max_pool2d(x, kernel, 1, half), wanted)
         y, indices = pk.max_pool2d(x, kernel, 1, half, return_indices=True)
         np.testing.assert_array_equal(y, wanted)
-        np.testing.assert_array_equal(np.take_along_axis(x.reshape(1, 3, -1), indices.reshape(1, 3, -1), 2), y.reshape(1, 3, -1))
+        np.testing.assert_array_equal(
+            np.take_along_axis(x.reshape(1, 3, -1), indices.reshape(1, 3, -1), 2), y.reshape(1, 3, -1)
+        )
         assert_close(pk.avg_pool2d(x, kernel, 1, half), means, 5e-7, 0.2)

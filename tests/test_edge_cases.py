@@ -30,4 +30,6 @@ def test_row(name):
 def test_row_that_crashed_or_hung_elsewhere(name):
     """In its own process, with limits on time and memory."""
     heavy = "heavy" in ROWS[name]
-    in_process(f"import edge_cases; edge_cases.check({name!r})", seconds=900 if heavy else 20, gigabytes=64 if heavy else 6)
+    in_process(
+        f"import edge_cases; edge_cases.check({name!r})", seconds=900 if heavy else 20, gigabytes=64 if heavy else 6
+    )

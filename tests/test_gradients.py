@@ -81,7 +81,9 @@ def test_the_gradient_of_a_nan_goes_to_the_reported_cell():
     assert back(np.ones_like(y)).tolist() == [[[0, 1, 1, 0]]]
 
 
-@pytest.mark.parametrize("reducer", [pk.Lp(2), pk.Lp(1), pk.Lp(3), pk.Lp(np.inf), pk.RMS(), pk.PowerMean(eps=0)], ids=repr)
+@pytest.mark.parametrize(
+    "reducer", [pk.Lp(2), pk.Lp(1), pk.Lp(3), pk.Lp(np.inf), pk.RMS(), pk.PowerMean(eps=0)], ids=repr
+)
 def test_zero_windows_have_zero_gradient(reducer):
     y, back = pk.pool_vjp(np.zeros((1, 1, 4)), S(2), reducer)
     assert not y.any()

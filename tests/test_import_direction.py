@@ -1,4 +1,4 @@
-"""Imports go one way: cli, lab, explorer -> nn, keras, jax -> torch -> functional -> reducer, window -> plan, errors."""
+"""Imports go one way: cli, lab -> nn, keras, jax -> torch -> functional -> reducer, window -> plan -> errors."""
 
 from __future__ import annotations
 

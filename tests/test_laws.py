@@ -157,7 +157,10 @@ def test_unpooling_keeps_the_maxima(x, kernel):
     assume(min(x.shape[2:]) >= kernel)
     y, indices = pk.max_pool2d(x, kernel, return_indices=True)
     z = pk.max_unpool2d(y, indices, kernel, output_size=x.shape)
-    np.testing.assert_array_equal(np.take_along_axis(z.reshape(*x.shape[:2], -1), indices.reshape(*x.shape[:2], -1), 2), y.reshape(*x.shape[:2], -1))
+    np.testing.assert_array_equal(
+        np.take_along_axis(z.reshape(*x.shape[:2], -1), indices.reshape(*x.shape[:2], -1), 2),
+        y.reshape(*x.shape[:2], -1),
+    )
     assert np.isin(z[z != 0], y).all()
 
 
@@ -169,7 +172,14 @@ def test_samples_and_channels_are_independent(x, window, reducer):
     both = pk.pool(np.concatenate([x, x]), window, reducer)
     np.testing.assert_array_equal(both, np.concatenate([y, y]))
     np.testing.assert_array_equal(pk.pool(np.ascontiguousarray(x[:, ::-1]), window, reducer), y[:, ::-1])
-    np.testing.assert_array_equal(pk.pool(x[0], pk.Sliding((window.kernel_size,) * 2, window.stride, window.padding, window.dilation, window.ceil_mode), reducer), y[0])
+    np.testing.assert_array_equal(
+        pk.pool(
+            x[0],
+            pk.Sliding((window.kernel_size,) * 2, window.stride, window.padding, window.dilation, window.ceil_mode),
+            reducer,
+        ),
+        y[0],
+    )
 
 
 @quick
@@ -187,9 +197,9 @@ def test_layouts_agree(x, window, reducer):
 @quick
 @given(images, st.integers(1, 3), reducers)
 def test_adaptive_windows_of_a_divisor_slide(x, factor, reducer):
-    wide = np.repeat(np.repeat(x, factor, 2), factor, 3) + np.arange(factor, dtype=np.float32)[
-        np.newaxis, :
-    ].repeat(x.shape[3], 0).reshape(-1)
+    wide = np.repeat(np.repeat(x, factor, 2), factor, 3) + np.arange(factor, dtype=np.float32)[np.newaxis, :].repeat(
+        x.shape[3], 0
+    ).reshape(-1)
     close(pk.pool(wide, pk.Adaptive(x.shape[2:]), reducer), pk.pool(wide, pk.Sliding(factor), reducer))
 
 

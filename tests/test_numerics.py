@@ -107,7 +107,7 @@ def test_the_first_of_equal_cells_wins(layout):
     given = x if layout == "channels_first" else np.moveaxis(x, 1, -1)
     for window in (S(3, 1, 1), S(2), S(3, 2, 1, 2), A((2, 5))):
         for pool in (pk.Max(), pk.Min()):
-            y, indices = pk.pool(given, window, pool, return_indices=True, data_format=layout)
+            _y, indices = pk.pool(given, window, pool, return_indices=True, data_format=layout)
             plan = window.plan((9, 35))
             rows, columns = (axis.start for axis in plan.axes)
             first = rows[:, None] * 35 + columns
@@ -180,7 +180,9 @@ def test_a_mean_below_the_largest_float_does_not_overflow():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("reducer", [pk.Lp(2), pk.Lp(3), pk.Lp(1.5), pk.RMS(), pk.PowerMean(3), pk.PowerMean(8)], ids=repr)
+@pytest.mark.parametrize(
+    "reducer", [pk.Lp(2), pk.Lp(3), pk.Lp(1.5), pk.RMS(), pk.PowerMean(3), pk.PowerMean(8)], ids=repr
+)
 @pytest.mark.parametrize("scale", [1e30, 1e-30, 2e-38])
 def test_norms_neither_overflow_nor_vanish(reducer, dtype, scale):
     """Powers of 1e30 leave float32, powers of 1e-30 too: the norm does not."""
@@ -196,6 +198,21 @@ def test_norms_neither_overflow_nor_vanish(reducer, dtype, scale):
     x[..., 20] = 1e30
     y = pk.pool(x.astype(np.float32), S((1, 3), 1), reducer)
     np.testing.assert_allclose(y, pk.pool(x, S((1, 3), 1), reducer), rtol=1e-5)
+
+
+@pytest.mark.parametrize("reducer", [pk.Lp(1), pk.Lp(2), pk.Lp(3), pk.RMS(), pk.PowerMean(eps=0)], ids=repr)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_norms_of_the_smallest_numbers(reducer, dtype):
+    """The reciprocal of a subnormal number is infinite: a scale must not be one."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    for cells in ([tiny] * 4, [tiny, 0, 0, 0], [0, 0, 0, 1000 * tiny]):
+        x = np.array(cells, dtype).reshape(1, 1, 4)
+        for window in (S(1), S(2), S(2, 1), S(4)):
+            y = pk.pool(x, window, reducer)
+            assert np.isfinite(y).all()
+            assert (y <= x.sum() * 1.01 + tiny).all()
+            y, back = pk.pool_vjp(x, window, reducer)
+            assert np.isfinite(back(np.ones_like(y))).all()
 
 
 def test_soft_reducers_do_not_overflow():

@@ -144,7 +144,9 @@ class TestFractional:
             if kernel > size:
                 continue
             out = int(rng.integers(1, size - kernel + 2))
-            samples = np.concatenate([rng.random((5, 1), np.float32), np.float32([[0], [np.nextafter(1, 0, dtype="f4")]])])
+            samples = np.concatenate(
+                [rng.random((5, 1), np.float32), np.float32([[0], [np.nextafter(1, 0, dtype="f4")]])]
+            )
             start = pk.Fractional(kernel, out).plan((size,), samples=samples).axes[0].start
             assert start.min() >= 0
             assert (start[:, -1] == size - kernel).all()

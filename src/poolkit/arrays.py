@@ -33,7 +33,6 @@ DTYPE_CODES: dict[str, int] = {
     "int64": 8,
 }
 BF16 = DTYPE_CODES["bfloat16"]
-_WIDE = {"float64": np.float64}  # accumulators: float64 for float64, else float32
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Saved:
 
 def dtype_code(array: Array, name: str = "input x") -> int:
     """The core's number for the array's dtype, or a `PoolTypeError`."""
-    code = DTYPE_CODES.get(array.dtype.name)
+    code = _code(array.dtype)
     if code is None:
         raise PoolTypeError(
             f"{name} of dtype {array.dtype}",
@@ -61,6 +60,11 @@ def dtype_code(array: Array, name: str = "input x") -> int:
             f"convert it first, for example {name.rsplit(maxsplit=1)[-1]}.astype('float32')",
         )
     return code
+
+
+@lru_cache(maxsize=64)
+def _code(dtype: np.dtype[Any]) -> int | None:
+    return DTYPE_CODES.get(dtype.name)  # a dtype works its name out anew every time
 
 
 def check_array(value: object, name: str = "input x") -> Array:
@@ -122,7 +126,7 @@ def is_channels_last(x: Array) -> bool:
 
 def raw(array: Array) -> Array:
     """bfloat16 has no buffer format: the core reads its bits."""
-    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    return array.view(np.uint16) if _code(array.dtype) == BF16 else array
 
 
 def forward(
@@ -136,8 +140,7 @@ def forward(
     indices = empty(shape, np.int64, last) if return_indices else None
     keeps = reducer.keeps if save else ()
     offsets = empty(shape, offset_dtype(plan), last) if "offsets" in keeps else None
-    wide = _WIDE.get(x.dtype.name, np.float32)
-    lse = empty(shape, wide, last) if "lse" in keeps else None
+    lse = empty(shape, np.float64 if x.dtype == np.float64 else np.float32, last) if "lse" in keeps else None
     if x.shape[0]:
         _checked(
             _core.forward(
@@ -190,7 +193,7 @@ def backward(grad: Array, saved: Saved) -> Array:
                 None if saved.y is None else raw(saved.y),
                 saved.lse,
                 saved.offsets,
-                DTYPE_CODES[saved.dtype.name],
+                dtype_code(grad),
             )
         )
     return dx

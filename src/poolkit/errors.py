@@ -62,6 +62,8 @@ def show(value: object) -> str:
 
 def integer(value: object, name: str, minimum: int, *, given: object = None) -> int:
     """`value` as an int of at least `minimum` that fits int64; bools, floats and strings are type errors."""
+    if type(value) is int and minimum <= value <= INT64_MAX:
+        return value
     gave = f"{name}={show(value if given is None else given)}"
     kind = type(value)
     if kind is not int:
