@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
@@ -186,10 +187,8 @@ def torch_backend(x: object) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         return None
-    found = sys.modules.get("poolkit.torch.functional")
-    if found is None:
-        from poolkit.torch import functional as found
-    return found
+    # By name, since imports go down only; torch.compile can trace the look-up, and not the import.
+    return sys.modules.get("poolkit.torch.functional") or importlib.import_module("poolkit.torch.functional")
 
 
 def pooled_rank(window: Window, ndim: int) -> int:
