@@ -30,8 +30,10 @@ static inline void widen_row(const T* src, i64 stride, i64 n, i64 run, A* dst) {
 template <class T, class A>
 static inline void narrow_row(const A* src, i64 stride, i64 n, i64 run, T* dst) {
   const auto one = [](A v) {
-    if constexpr (std::is_integral_v<T>) return T(v);
-    else return narrow<T>(acc_t<T>(v));
+    if constexpr (std::is_integral_v<T>)
+      return T(v);
+    else
+      return narrow<T>(acc_t<T>(v));
   };
   if (stride == run) {
     n *= run;
@@ -69,8 +71,10 @@ struct Origin {
 };
 static inline Origin origin_of(const Grid& g, const View& x, const Spot& s, i64 j, i64 e) {
   Origin k{0, 0, {0, 0, 0}};
-  if (g.channels_last) k.n = s.plane.window, k.c = e % x.shape[1];
-  else k.n = s.plane.window / x.shape[1], k.c = s.plane.window % x.shape[1];
+  if (g.channels_last)
+    k.n = s.plane.window, k.c = e % x.shape[1];
+  else
+    k.n = s.plane.window / x.shape[1], k.c = s.plane.window % x.shape[1];
   for (int i = 0; i < g.rank; ++i) k.o[g.origin[i]] = s.pos[i];
   k.o[g.origin[g.rank - 1]] += j;
   return k;
@@ -303,15 +307,19 @@ struct Softmax final : Io<Plain<acc_t<T>, Sum>> {
     const A least = std::numeric_limits<A>::min() * A(1e8), m = A(shift_ / beta);
     for (i64 j = 0; j < n; ++j) {
       const double log_taps =
-          soft || !pr.params.mean ? 0 : ::log(double(outer * counts.of(g, g.rank - 1, s.pos[g.rank - 1] + j, s.plane.window)));
+          soft || !pr.params.mean
+              ? 0
+              : ::log(double(outer * counts.of(g, g.rank - 1, s.pos[g.rank - 1] + j, s.plane.window)));
       for (i64 e = 0; e < g.run; ++e) {
         const i64 i = j * g.run + e;
         const A total = sum[i];
         double l;
         if (total >= least && total <= std::numeric_limits<A>::max() && (!soft || value[i] == value[i])) {
           l = soft && lse == nullptr ? 0 : ::log(double(total));
-          if (soft) value[i] = value[i] / total + m;
-          else value[i] = A((l - log_taps) / beta + shift_ / beta);
+          if (soft)
+            value[i] = value[i] / total + m;
+          else
+            value[i] = A((l - log_taps) / beta + shift_ / beta);
           l += shift_;
         } else {
           const Origin k = origin_of(g, x, s, j, e);
@@ -387,9 +395,12 @@ struct Choose final : Io<C> {
     }
     if (offsets == nullptr) return;
     switch (offsets->dtype) {
-      case DType::u8: return put_offsets<std::uint8_t>(tags, s, n);
-      case DType::i16: return put_offsets<std::uint16_t>(tags, s, n);
-      default: return put_offsets<std::int32_t>(tags, s, n);
+      case DType::u8:
+        return put_offsets<std::uint8_t>(tags, s, n);
+      case DType::i16:
+        return put_offsets<std::uint16_t>(tags, s, n);
+      default:
+        return put_offsets<std::int32_t>(tags, s, n);
     }
   }
 

@@ -52,7 +52,15 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
 
   Gradient(const Problem& problem, const Grid& grid, const View& dy_, const View& dx_, const View* x_, const View* y_,
            const View* lse_, const i64* stuff_)
-      : pr(problem), g(grid), dy(dy_), dx(dx_), x(x_), y(y_), lse(lse_), stuff(stuff_), p(problem.params.p),
+      : pr(problem),
+        g(grid),
+        dy(dy_),
+        dx(dx_),
+        x(x_),
+        y(y_),
+        lse(lse_),
+        stuff(stuff_),
+        p(problem.params.p),
         beta(problem.params.beta) {
     if (pr.reducer == Reducer::RMS) p = 2;
   }
@@ -166,7 +174,8 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
         });
         return;
       }
-      default: each(s, n, [&](i64 k, i64 j, i64 e) { dst.v[k * run + e] = widen(grad(j, e)); });
+      default:
+        each(s, n, [&](i64 k, i64 j, i64 e) { dst.v[k * run + e] = widen(grad(j, e)); });
     }
   }
 
@@ -192,8 +201,10 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
           const Origin k = origin_of(g, dx, s, j, e);
           r = A(by_window(k));
         } else if (power()) {
-          if (pr.reducer == Reducer::PowerMean) r = v < A(pr.params.eps) ? A(0) : t * power_of(v * A(scale_), p - 1);
-          else r = v == 0 ? A(0) : t * A(::copysign(double(power_of((v < 0 ? -v : v) * A(scale_), p - 1)), double(v)));
+          if (pr.reducer == Reducer::PowerMean)
+            r = v < A(pr.params.eps) ? A(0) : t * power_of(v * A(scale_), p - 1);
+          else
+            r = v == 0 ? A(0) : t * A(::copysign(double(power_of((v < 0 ? -v : v) * A(scale_), p - 1)), double(v)));
         } else {
           const A w = A(::exp(double((v - m) * b)));
           r = pr.reducer == Reducer::LogSumExp ? t * w : w * (t + b * (v - m) * rows[1].v[j * run + e]);
@@ -233,10 +244,13 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
           } else {
             const double out = element<T>(*y, o, pr.rank);
             const double size = std::fabs(v);
-            if (pr.reducer == Reducer::PowerMean) weight = v < pr.params.eps || out == 0 ? 0 : ::pow(v / out, p - 1);
-            else weight = out == 0 || v == 0 ? 0 : ::copysign(::pow(size / out, p - 1), v);
+            if (pr.reducer == Reducer::PowerMean)
+              weight = v < pr.params.eps || out == 0 ? 0 : ::pow(v / out, p - 1);
+            else
+              weight = out == 0 || v == 0 ? 0 : ::copysign(::pow(size / out, p - 1), v);
             if (pr.reducer != Reducer::Lp)
-              for (int i = 0; i < pr.rank; ++i) weight /= double(interval(pr.axes[i], o.o[i], o.n * dx.shape[1] + o.c).n);
+              for (int i = 0; i < pr.rank; ++i)
+                weight /= double(interval(pr.axes[i], o.o[i], o.n * dx.shape[1] + o.c).n);
           }
           sum += grad * weight;
         }
@@ -296,9 +310,12 @@ static const char* route(const Problem& pr, const View& dy, const View& dx, cons
           const Interval k = interval(pr.axes[w], j, plane);
           const i64 at = tag + j * offsets.stride[2 + w];
           i64 t;
-          if (offsets.dtype == DType::u8) t = static_cast<const std::uint8_t*>(offsets.data)[at];
-          else if (offsets.dtype == DType::i16) t = static_cast<const std::uint16_t*>(offsets.data)[at];
-          else t = static_cast<const std::int32_t*>(offsets.data)[at];
+          if (offsets.dtype == DType::u8)
+            t = static_cast<const std::uint8_t*>(offsets.data)[at];
+          else if (offsets.dtype == DType::i16)
+            t = static_cast<const std::uint16_t*>(offsets.data)[at];
+          else
+            t = static_cast<const std::int32_t*>(offsets.data)[at];
           bool inside = t >= 0 && t < taps;
           if (inside && !(whole && k.n == box[w])) {
             count[w] = k.n;

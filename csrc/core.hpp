@@ -13,15 +13,25 @@ using i64 = std::int64_t;
 
 enum class DType : int { f32 = 0, f64 = 1, f16 = 2, bf16 = 3, i8 = 4, u8 = 5, i16 = 6, i32 = 7, i64 = 8 };
 
-enum class Reducer : int { Max = 0, Min = 1, Sum = 2, Mean = 3, Lp = 4, PowerMean = 5, RMS = 6, LogSumExp = 7, Soft = 8 };
+enum class Reducer : int {
+  Max = 0,
+  Min = 1,
+  Sum = 2,
+  Mean = 3,
+  Lp = 4,
+  PowerMean = 5,
+  RMS = 6,
+  LogSumExp = 7,
+  Soft = 8
+};
 
 struct Params {
-  double p = 2.0;            // Lp, PowerMean; infinity is legal for Lp
-  double eps = 0.0;          // PowerMean: x is clamped from below
-  double beta = 1.0;         // LogSumExp, Soft; finite and not zero
-  i64 divisor = 0;           // Mean: > 0 replaces the count of taps
-  bool include_pad = true;   // Mean: padding (never ceil overhang) counts as taps
-  bool mean = true;          // LogSumExp: log of the mean instead of the sum
+  double p = 2.0;           // Lp, PowerMean; infinity is legal for Lp
+  double eps = 0.0;         // PowerMean: x is clamped from below
+  double beta = 1.0;        // LogSumExp, Soft; finite and not zero
+  i64 divisor = 0;          // Mean: > 0 replaces the count of taps
+  bool include_pad = true;  // Mean: padding (never ceil overhang) counts as taps
+  bool mean = true;         // LogSumExp: log of the mean instead of the sum
 };
 
 // The transposed kinds (for every input, the outputs that saw it) arise inside backward only.
@@ -30,11 +40,11 @@ enum class AxisKind : int { sliding = 0, adaptive = 1, starts = 2, transposed = 
 // One pooled axis. Window j begins at j * stride - before (sliding), floor(j * size / out) (adaptive) or starts[j].
 struct Axis {
   AxisKind kind = AxisKind::sliding;
-  i64 size = 1;      // input length
-  i64 out = 1;       // number of windows
-  i64 kernel = 1;    // taps of a window before clipping (sliding, starts)
+  i64 size = 1;    // input length
+  i64 out = 1;     // number of windows
+  i64 kernel = 1;  // taps of a window before clipping (sliding, starts)
   i64 stride = 1;
-  i64 before = 0;    // padding
+  i64 before = 0;  // padding
   i64 after = 0;
   i64 dilation = 1;
   const i64* starts = nullptr;  // kind starts: `out` entries, or plane_stride apart for every plane n * C + c
@@ -44,7 +54,7 @@ struct Axis {
 struct Problem {
   Reducer reducer = Reducer::Max;
   Params params;
-  int rank = 2;      // 1, 2 or 3 pooled axes
+  int rank = 2;  // 1, 2 or 3 pooled axes
   Axis axes[3];
 };
 
@@ -89,7 +99,7 @@ Status unpool_backward(const View& dout, const View& indices, const View& dx, in
 
 // Instruction sets: "baseline", "avx2", "avx512", "neon". POOLKIT_ISA chooses one at load time.
 const char* isa();
-bool set_isa(const char* name);          // false: not compiled in, or this CPU lacks it
-const char* const* available_isas();     // null-terminated
+bool set_isa(const char* name);       // false: not compiled in, or this CPU lacks it
+const char* const* available_isas();  // null-terminated
 
 }  // namespace poolkit

@@ -29,8 +29,10 @@ struct Extreme {
   static constexpr A identity = Min ? highest : lowest;
   template <class V>
   static V join(V a, V b) {
-    if constexpr (std::is_floating_point_v<A>) return b != b ? b : pick<Min>(b, a);
-    else return (Min ? b < a : b > a) ? b : a;
+    if constexpr (std::is_floating_point_v<A>)
+      return b != b ? b : pick<Min>(b, a);
+    else
+      return (Min ? b < a : b > a) ? b : a;
   }
 };
 
@@ -68,8 +70,10 @@ struct Plain {
   template <int W = lanes<A> / 2>
   static Value fold_lanes(Value a) {
     const Value b{Op::join(a.v, from_lane<W>(a.v))};
-    if constexpr (W > 1) return fold_lanes<W / 2>(b);
-    else return b;
+    if constexpr (W > 1)
+      return fold_lanes<W / 2>(b);
+    else
+      return b;
   }
   static void copy1(Row d, i64 i, Row s, i64 k) { d.v[i] = s.v[k]; }
   static void join1(Row d, i64 i, Row s, i64 k) { d.v[i] = Op::join(d.v[i], s.v[k]); }
@@ -146,16 +150,21 @@ struct Tagged {
   template <int W = n / 2>
   static Value fold_lanes(Value a) {
     const Value b = join(a, {from_lane<W>(a.v), from_lane<W>(a.t)});
-    if constexpr (W > 1) return fold_lanes<W / 2>(b);
-    else return b;
+    if constexpr (W > 1)
+      return fold_lanes<W / 2>(b);
+    else
+      return b;
   }
   static void copy1(Row d, i64 i, Row s, i64 k) { d.v[i] = s.v[k], d.t[i] = s.t[k]; }
   static void join1(Row d, i64 i, Row s, i64 k) {
     const A a = d.v[i], b = s.v[k];
     bool take = (Min ? b < a : b > a) || b != b;
-    if (a != a) take = b != b && s.t[k] < d.t[i];
-    else if (b == a) take = s.t[k] < d.t[i];
-    else if (b != b) take = true;
+    if (a != a)
+      take = b != b && s.t[k] < d.t[i];
+    else if (b == a)
+      take = s.t[k] < d.t[i];
+    else if (b != b)
+      take = true;
     if (take) copy1(d, i, s, k);
   }
   static void clear(Row d, i64 k) {

@@ -49,7 +49,8 @@ static inline double mean_divisor(const Problem& problem, i64 plane, const i64 o
   if (problem.params.divisor > 0) return double(problem.params.divisor);
   i64 n = 1;
   for (int i = 0; i < problem.rank; ++i)
-    n *= problem.params.include_pad ? padded_count(problem.axes[i], o[i], plane) : interval(problem.axes[i], o[i], plane).n;
+    n *= problem.params.include_pad ? padded_count(problem.axes[i], o[i], plane)
+                                    : interval(problem.axes[i], o[i], plane).n;
   return double(n);
 }
 

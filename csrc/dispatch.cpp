@@ -8,9 +8,9 @@
 
 namespace poolkit {
 
-#define POOLKIT_DECLARE(ns)           \
-  namespace ns {                      \
-  extern const KernelTable kernels;   \
+#define POOLKIT_DECLARE(ns)         \
+  namespace ns {                    \
+  extern const KernelTable kernels; \
   }
 #if defined(__x86_64__)
 POOLKIT_DECLARE(baseline)
@@ -161,13 +161,15 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
   if (integer && int(problem.reducer) > int(Reducer::Mean)) return "this reducer needs a floating input";
   const DType want = problem.reducer == Reducer::Sum && integer ? DType::i64 : x.dtype;
   if (y.dtype != want) return "output has the wrong dtype";
-  if ((offsets != nullptr || indices != nullptr) && !selects(problem)) return "only Max and Min have offsets or indices";
+  if ((offsets != nullptr || indices != nullptr) && !selects(problem))
+    return "only Max and Min have offsets or indices";
   if (offsets != nullptr && (!same_shape(*offsets, y, problem.rank))) return "offsets and output differ in shape";
   if (indices != nullptr && (!same_shape(*indices, y, problem.rank) || indices->dtype != DType::i64))
     return "indices must be int64 and of the output's shape";
   if (offsets != nullptr)
     if (std::string wrong = check_offsets_type(offsets->dtype); !wrong.empty()) return wrong;
-  if (lse != nullptr && (!same_shape(*lse, y, problem.rank) || lse->dtype != (x.dtype == DType::f64 ? DType::f64 : DType::f32)))
+  if (lse != nullptr &&
+      (!same_shape(*lse, y, problem.rank) || lse->dtype != (x.dtype == DType::f64 ? DType::f64 : DType::f32)))
     return "lse must have the output's shape and the accumulator's dtype";
   if (empty(y, problem.rank)) return {};
   return status(table().forward(problem, x, y, offsets, indices, lse, exec));
@@ -193,7 +195,8 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
     if (wrong.empty() && problem.reducer != Reducer::LogSumExp) wrong = needs(y, dy, "output", true);
     if (wrong.empty() && int(problem.reducer) >= int(Reducer::LogSumExp)) {
       wrong = needs(lse, dy, "lse", false);
-      if (wrong.empty() && lse->dtype != (dx.dtype == DType::f64 ? DType::f64 : DType::f32)) wrong = "lse has the wrong dtype";
+      if (wrong.empty() && lse->dtype != (dx.dtype == DType::f64 ? DType::f64 : DType::f32))
+        wrong = "lse has the wrong dtype";
     }
   }
   if (!wrong.empty()) return wrong;

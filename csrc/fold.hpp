@@ -2,75 +2,10 @@
 // rows into one row, that row into outputs. The same loops fold gradients over the transposed windows.
 #pragma once
 
-#include <cstdlib>
-#include <new>
-
 #include "exec.hpp"
-#include "grid.hpp"
-#include "merge.hpp"
+#include "slide.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
-
-// Memory for rows of state, with room to read and write a few vectors beyond the end.
-template <class C>
-class Rows {
- public:
-  using A = typename C::A;
-  ~Rows() { std::free(memory_); }
-  Rows() = default;
-  Rows(const Rows&) = delete;
-  Rows& operator=(const Rows&) = delete;
-
-  typename C::Row take(i64 n) {
-    if (n > size_) {
-      std::free(memory_);
-      size_ = n;
-      const std::size_t slack = 4 * vector_bytes;
-      const std::size_t values = (n * sizeof(A) + slack + 63) / 64 * 64;
-      std::size_t bytes = values;
-      if constexpr (C::tagged) bytes += (n * sizeof(typename C::Tag) + slack * 4 + 63) / 64 * 64;
-      memory_ = static_cast<char*>(std::aligned_alloc(64, bytes));
-      if (memory_ == nullptr) throw std::bad_alloc();
-      row_.v = reinterpret_cast<A*>(memory_);
-      if constexpr (C::tagged) row_.t = reinterpret_cast<typename C::Tag*>(memory_ + values);
-    }
-    return row_;
-  }
-
- private:
-  char* memory_ = nullptr;
-  i64 size_ = 0;
-  typename C::Row row_;
-};
-
-// Where a row lies: of the source (positions before pooling) or of the output. pos[rank - 1] is its first position.
-struct Spot {
-  Place plane;
-  i64 pos[3];
-};
-
-// What surrounds a fold that is not a plain copy in and out: the atoms before and after it.
-template <class C>
-struct Io {
-  using Row = typename C::Row;
-  virtual ~Io() = default;
-  // A block is about to be folded: source positions from[i] <= p < to[i] on each axis.
-  virtual void begin(const Spot&, const i64* /*to*/) {}
-  virtual void load(int component, const Spot&, i64 n, Row dst) = 0;
-  virtual void finish(const Row* components, const Spot&, i64 n) = 0;
-};
-
-// Taps behind each output, for reducers that divide by them.
-struct Counts {
-  const Problem* problem = nullptr;
-  bool padded = false;
-  i64 divisor = 0;
-
-  i64 of(const Grid& g, int axis, i64 j, i64 window) const {
-    const Axis& a = problem->axes[g.origin[axis]];
-    return padded ? padded_count(a, j, window) : interval(a, j, window).n;
-  }
-};
 
 template <class C>
 class Fold {
@@ -84,8 +19,8 @@ class Fold {
   // Straight from and to memory, or through io.
   A* source = nullptr;
   A* target = nullptr;
-  const A* source_end = nullptr;   // one past the last readable element
-  A* target_end = nullptr;         // rows up to here are written by this fold, in order
+  const A* source_end = nullptr;  // one past the last readable element
+  A* target_end = nullptr;        // rows up to here are written by this fold, in order
   Io<C>* io = nullptr;
   const Counts* divide = nullptr;  // with target: divide by the taps
 
@@ -241,8 +176,12 @@ class Fold {
       if (R >= 2) row_taps = longest(g.axes[R - 2]);
       if (slices.n > 1 && slices.n * row_taps > 8) {
         const Row out = sliced_.take(width * (lines.to - lines.from));
-        for (i64 h = 0; h < lines.to - lines.from; ++h)
-          gather(out + h * width, first + h * line_pitch, slice_pitch, slices.n, width, Tail::spill);
+        for (i64 h = 0; h < lines.to - lines.from; ++h) {
+          const Row top = first + h * line_pitch;
+          const i64 reach = (slices.n - 1) * slice_pitch + width + L;
+          const bool spills = source == nullptr || top.v + reach <= source_end;
+          gather(out + h * width, top, slice_pitch, slices.n, width, spills ? Tail::spill : Tail::exact);
+        }
         first = out, line_pitch = width, slice_pitch = 0, slices.n = 1;
       }
 
@@ -267,7 +206,7 @@ class Fold {
           merge<C>(x + (h - lines.origin) * width, &from, 1, width, Tail::exact);
         }
         C::clear(x + (lines.to - lines.origin) * width, (lines.origin + lines.size - lines.to) * width);
-        window_rows = dense(tall_doubled_, x, width * a.dilation, a.kernel, lines.size * width);
+        window_rows = tall_doubled_.windows(x, width * a.dilation, a.kernel, lines.size * width);
         window_stride = a.stride * width;
       }
 
@@ -278,8 +217,10 @@ class Fold {
         Row from = block;
         if (tall) {
           const Row top = window_rows + (r - r0) * window_stride;
-          if (width == pitch && n == 1) from = top;
-          else merge_rows<C>(block + lead, pitch, &top, window_stride, 1, n, width, width < L ? Tail::blank : Tail::exact);
+          if (width == pitch && n == 1)
+            from = top;
+          else
+            merge_rows<C>(block + lead, pitch, &top, window_stride, 1, n, width, width < L ? Tail::blank : Tail::exact);
         } else if (!(n == 1 && width == pitch && use_in_place(stack, r, from))) {
           stacked(stack, block + lead, pitch, r, n);
         }
@@ -377,8 +318,8 @@ class Fold {
 
   // Small planes in direct memory go together: their rows fill one block, and one call turns them into outputs.
   bool together() const {
-    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && blocks(g) == 1 && source != nullptr && target != nullptr &&
-           g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
+    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && blocks(g) == 1 && source != nullptr &&
+           target != nullptr && g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
            g.axes[1].kind != AxisKind::starts && g.axes[0].out * g.axes[1].out <= 2048;
   }
   bool planes_together(i64 begin, i64 end) {
@@ -418,93 +359,6 @@ class Fold {
     }
   }
 
-  // Steps from windows of one tap to windows of k taps, each joining at most eight shifted copies.
-  struct Step {
-    int from_last = 0, from_first = 0;  // shifted copies of the step before, and of the input
-    i64 last[8], first[8];              // shifts, in taps
-    i64 taps;                           // window length reached
-  };
-  static int steps(i64 k, Step* s) {
-    int n = 0;
-    if constexpr (C::idempotent) {
-      i64 m = 1;
-      while (k > 5 * m) {
-        Step& t = s[n++];
-        t.from_first = 0, t.from_last = 4, t.taps = 4 * m;
-        for (int i = 0; i < 4; ++i) t.last[i] = i * m;
-        m *= 4;
-      }
-      Step& t = s[n++];
-      t.from_last = 0, t.from_first = 0, t.taps = k;
-      for (i64 at = 0; at + m < k; at += m) t.last[t.from_last++] = at;
-      t.last[t.from_last++] = k - m;
-    } else {
-      i64 lengths[34];
-      int levels = 0;
-      i64 m = k;
-      while (m > 7) lengths[levels++] = m, m /= 4;
-      Step& base = s[n++];
-      base.from_last = int(m), base.from_first = 0, base.taps = m;
-      for (i64 i = 0; i < m; ++i) base.last[i] = i;
-      while (levels-- > 0) {
-        Step& t = s[n++];
-        const i64 goal = lengths[levels];
-        t.taps = goal, t.from_last = 0, t.from_first = 0;
-        i64 at = 0;
-        for (; at + m <= goal && t.from_last < 4; at += m) t.last[t.from_last++] = at;
-        for (; at < goal; ++at) t.first[t.from_first++] = at;
-        m = goal;
-      }
-    }
-    return n;
-  }
-  static int step_sources(const Step& s, Row last, Row first, i64 unit, Row* src) {
-    int n = 0;
-    for (int i = 0; i < s.from_last; ++i) src[n++] = last + s.last[i] * unit;
-    for (int i = 0; i < s.from_first; ++i) src[n++] = first + s.first[i] * unit;
-    return n;
-  }
-  // All steps but the final `keep`; the state reached so far.
-  Row climb(Rows<C> (&spare)[2], Row x, i64 unit, const Step* s, int n, i64 total) {
-    Row last = x;
-    for (int i = 0; i < n; ++i) {
-      const i64 len = total - (s[i].taps - 1) * unit;
-      Row src[8];
-      const int count = step_sources(s[i], last, x, unit, src);
-      const Row dst = spare[i & 1].take(total);
-      merge<C>(dst, src, count, len, len < L ? Tail::spill : Tail::exact);
-      last = dst;
-    }
-    return last;
-  }
-  // Windows of k < 5 * lanes elements as shifted copies of windows of 1, 2, 4 ... lanes.
-  int in_lanes(Row x, i64 k, i64 total, Row* src) {
-    Row levels[6];
-    int n = 0;
-    i64 top = 1;
-    while (2 * top <= std::min(k, L)) top *= 2;
-    const auto keep = [&](i64 m) {
-      int level = 0;
-      while ((i64(2) << level) < m) ++level;
-      if (levels[level].v == nullptr) levels[level] = levels_[level].take(total + L);
-      return levels[level];
-    };
-    i64 at = 0;
-    for (; at + top <= k; at += top) src[n++] = keep(top) + at;
-    if constexpr (C::idempotent) {
-      if (at < k) src[n++] = keep(top) + (k - top);
-    } else {
-      for (i64 m = top / 2; m >= 1; m /= 2)
-        if (at + m <= k) src[n++] = (m == 1 ? x : keep(m)) + at, at += m;
-    }
-    double_lanes<C>(x, total, levels);
-    return n;
-  }
-  Row dense(Rows<C> (&spare)[2], Row x, i64 unit, i64 k, i64 total) {
-    Step s[36];
-    return climb(spare, x, unit, s, steps(k, s), total);
-  }
-
   // From padded rows to outputs [c0, c1) of rows r .. r + n.
   void outputs(const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1, const Span& cols, Row block, i64 pitch,
                int component) {
@@ -540,15 +394,7 @@ class Fold {
       } else if (s == 1) {
         const i64 total = n * pitch;
         Row src[8];
-        int sources;
-        if (run == 1 && d == 1 && k >= 6 && k < 5 * L) {
-          sources = in_lanes(block, k, total, src);
-        } else {
-          Step steps_[36];
-          const int count = steps(k, steps_);
-          const Row last = climb(doubled_, block, run * d, steps_, count - 1, total);
-          sources = step_sources(steps_[count - 1], last, block, run * d, src);
-        }
+        const int sources = doubled_.shifted(block, run * d, k, total, src);
         each_tail([&](i64 i, i64 rows, Tail tail) {
           for (int q = 0; q < sources; ++q) src[q] = src[q] + (i - moved) * pitch;
           moved = i;
@@ -562,11 +408,12 @@ class Fold {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) {
             const Row to = dst + (i * row_pitch + j * run);
-            const Tail tail = run >= L || (target != nullptr && to.v + run + L > target_end) ? Tail::exact : Tail::spill;
+            const Tail tail =
+                run >= L || (target != nullptr && to.v + run + L > target_end) ? Tail::exact : Tail::spill;
             gather(to, block + (i * pitch + j * s * run), d * run, k, run, tail);
           }
       } else {
-        const Row all = dense(doubled_, block, run * d, k, n * pitch);
+        const Row all = doubled_.windows(block, run * d, k, n * pitch);
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j)
             for (i64 e = 0; e < run; ++e) C::copy1(dst + i * row_pitch, j * run + e, all + i * pitch, j * s * run + e);
@@ -585,8 +432,12 @@ class Fold {
           }
           before = taps;
           const Row from = block + (i * pitch + (taps.start - cols.origin) * run);
-          if (run == 1 && step == 1 && taps.n > 0) reduce_run<C>(to, 0, from, taps.n);
-          else gather(to, from, step * run, taps.n, run, Tail::exact);
+          if (run == 1 && step == 1 && taps.n > 0)
+            reduce_run<C>(to, 0, from, taps.n);
+          else if (run < L && step == 1 && taps.n >= 4)
+            reduce_groups<C>(to, from, taps.n, run, spare_.take(taps.n * run));
+          else
+            gather(to, from, step * run, taps.n, run, Tail::exact);
         }
       }
     }
@@ -666,7 +517,8 @@ class Fold {
     }
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, doubled_[2], tall_doubled_[2], levels_[6], folded_[2], line_counts_, column_counts_;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], line_counts_, column_counts_;
+  Doubling<C> doubled_, tall_doubled_;
   i64 counted_[3] = {-1, -1, -1};
   bool even_lines_ = true, even_columns_ = true;
   i64 padding_[4] = {-1, 0, 0, 0};

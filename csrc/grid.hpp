@@ -16,14 +16,14 @@ struct Grid {
   int planes_rank = 0;
   bool channels_last = false;  // planes are batch entries, the run is the channels
   i64 plane_size[5];
-  i64 plane_src[5], plane_dst[5];  // strides
-  i64 windows_per_plane_entry = 1; // entries of the last plane dimensions that share one n, c
+  i64 plane_src[5], plane_dst[5];   // strides
+  i64 windows_per_plane_entry = 1;  // entries of the last plane dimensions that share one n, c
 
   int rank = 0;
   Axis axes[3];
   i64 src[3], dst[3];
-  int origin[3];          // the problem's axis behind each
-  i64 joined_taps = 1;    // taps of the axes that were joined to another, padding counted and not
+  int origin[3];        // the problem's axis behind each
+  i64 joined_taps = 1;  // taps of the axes that were joined to another, padding counted and not
   i64 joined_padded = 1;
 
   i64 run = 1;  // consecutive elements a position holds, contiguous in src and dst
@@ -72,8 +72,8 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
   bool per_plane = false;
   for (int i = 0; i < pr.rank; ++i) per_plane |= pr.axes[i].kind == AxisKind::starts && pr.axes[i].plane_stride != 0;
   const int w = 1 + pr.rank;
-  const bool channels_last = !per_plane && x.shape[1] > 1 && x.stride[1] == 1 && y.stride[1] == 1 &&
-                             !(x.stride[w] == 1 && x.shape[w] > 1);
+  const bool channels_last =
+      !per_plane && x.shape[1] > 1 && x.stride[1] == 1 && y.stride[1] == 1 && !(x.stride[w] == 1 && x.shape[w] > 1);
   g.plane_size[0] = x.shape[0], g.plane_src[0] = x.stride[0], g.plane_dst[0] = y.stride[0];
   g.planes_rank = 1;
   g.channels_last = channels_last;
@@ -97,14 +97,16 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
   }
   if (g.rank == 0) {  // nothing but single taps: the last one stays an axis
     const int k = --g.planes_rank;
-    g.axes[0] = pr.axes[pr.rank - 1], g.src[0] = g.plane_src[k], g.dst[0] = g.plane_dst[k], g.origin[0] = pr.rank - 1, g.rank = 1;
+    g.axes[0] = pr.axes[pr.rank - 1], g.src[0] = g.plane_src[k], g.dst[0] = g.plane_dst[k], g.origin[0] = pr.rank - 1,
+    g.rank = 1;
     if (!channels_last) g.windows_per_plane_entry /= g.plane_size[k];
   }
   if (merge != Merge::none)
     while (g.rank > 1) {
       const int k = g.rank - 1;
       const Axis a = g.axes[k];
-      if (merge == Merge::all && single_taps(a) && g.src[k] == g.run && g.dst[k] == g.run && g.axes[k - 1].kind != AxisKind::starts) {
+      if (merge == Merge::all && single_taps(a) && g.src[k] == g.run && g.dst[k] == g.run &&
+          g.axes[k - 1].kind != AxisKind::starts) {
         g.run *= a.size;
         --g.rank;
         continue;
@@ -128,7 +130,9 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
     }
   // Planes that follow each other evenly are one dimension.
   for (int i = g.planes_rank - 1; i > 0; --i) {
-    if (g.plane_src[i - 1] != g.plane_size[i] * g.plane_src[i] || g.plane_dst[i - 1] != g.plane_size[i] * g.plane_dst[i]) continue;
+    if (g.plane_src[i - 1] != g.plane_size[i] * g.plane_src[i] ||
+        g.plane_dst[i - 1] != g.plane_size[i] * g.plane_dst[i])
+      continue;
     g.plane_size[i - 1] *= g.plane_size[i], g.plane_src[i - 1] = g.plane_src[i], g.plane_dst[i - 1] = g.plane_dst[i];
     for (int k = i; k + 1 < g.planes_rank; ++k)
       g.plane_size[k] = g.plane_size[k + 1], g.plane_src[k] = g.plane_src[k + 1], g.plane_dst[k] = g.plane_dst[k + 1];

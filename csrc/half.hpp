@@ -46,38 +46,55 @@ using acc_t = typename Accumulator<T>::type;
 
 template <class T>
 static inline acc_t<T> widen(T x) {
-  if constexpr (std::is_same_v<T, bf16>) return to_float(x);
-  else return acc_t<T>(x);
+  if constexpr (std::is_same_v<T, bf16>)
+    return to_float(x);
+  else
+    return acc_t<T>(x);
 }
 template <class T>
 static inline T narrow(acc_t<T> x) {
-  if constexpr (std::is_same_v<T, bf16>) return to_bf16(x);
-  else return T(x);
+  if constexpr (std::is_same_v<T, bf16>)
+    return to_bf16(x);
+  else
+    return T(x);
 }
 
 // Calls fn with a value of the C++ type behind a DType.
 template <class Fn>
 static inline auto with_type(DType t, Fn&& fn) {
   switch (t) {
-    case DType::f32: return fn(float{});
-    case DType::f64: return fn(double{});
-    case DType::f16: return fn(f16{});
-    case DType::bf16: return fn(bf16{});
-    case DType::i8: return fn(std::int8_t{});
-    case DType::u8: return fn(std::uint8_t{});
-    case DType::i16: return fn(std::int16_t{});
-    case DType::i32: return fn(std::int32_t{});
-    case DType::i64: break;
+    case DType::f32:
+      return fn(float{});
+    case DType::f64:
+      return fn(double{});
+    case DType::f16:
+      return fn(f16{});
+    case DType::bf16:
+      return fn(bf16{});
+    case DType::i8:
+      return fn(std::int8_t{});
+    case DType::u8:
+      return fn(std::uint8_t{});
+    case DType::i16:
+      return fn(std::int16_t{});
+    case DType::i32:
+      return fn(std::int32_t{});
+    case DType::i64:
+      break;
   }
   return fn(std::int64_t{});
 }
 template <class Fn>
 static inline auto with_float_type(DType t, Fn&& fn) {
   switch (t) {
-    case DType::f64: return fn(double{});
-    case DType::f16: return fn(f16{});
-    case DType::bf16: return fn(bf16{});
-    default: break;
+    case DType::f64:
+      return fn(double{});
+    case DType::f16:
+      return fn(f16{});
+    case DType::bf16:
+      return fn(bf16{});
+    default:
+      break;
   }
   return fn(float{});
 }

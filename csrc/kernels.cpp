@@ -106,8 +106,10 @@ static const char* choose(const Problem& pr, const View& x, const View& y, const
                           const Exec& exec) {
   using A = acc_t<T>;
   if (offsets == nullptr && indices == nullptr) {
-    if constexpr (Min) fold_simple<Plain<A, poolkit::POOLKIT_ISA_NS::Min>, T, T, Magnitude>(pr, x, y, nullptr, exec);
-    else fold_simple<Plain<A, Max>, T, T, Magnitude>(pr, x, y, nullptr, exec);
+    if constexpr (Min)
+      fold_simple<Plain<A, poolkit::POOLKIT_ISA_NS::Min>, T, T, Magnitude>(pr, x, y, nullptr, exec);
+    else
+      fold_simple<Plain<A, Max>, T, T, Magnitude>(pr, x, y, nullptr, exec);
     return nullptr;
   }
   // Small integers share the code of int32: with a tag beside each value their width saves nothing.
@@ -128,10 +130,16 @@ static const char* forward_t(const Problem& pr, const View& x, const View& y, co
   const Counts counts{&pr, pr.reducer == Reducer::Mean && pr.params.include_pad,
                       pr.reducer == Reducer::Mean ? pr.params.divisor : 0};
   switch (pr.reducer) {
-    case Reducer::Max: return choose<T, false>(pr, x, y, offsets, indices, exec);
-    case Reducer::Min: return choose<T, true>(pr, x, y, offsets, indices, exec);
-    case Reducer::Sum: fold_simple<Plain<S, Sum>, T, std::conditional_t<real, T, i64>>(pr, x, y, nullptr, exec); break;
-    case Reducer::Mean: fold_simple<Plain<S, Sum>, T, T>(pr, x, y, &counts, exec); break;
+    case Reducer::Max:
+      return choose<T, false>(pr, x, y, offsets, indices, exec);
+    case Reducer::Min:
+      return choose<T, true>(pr, x, y, offsets, indices, exec);
+    case Reducer::Sum:
+      fold_simple<Plain<S, Sum>, T, std::conditional_t<real, T, i64>>(pr, x, y, nullptr, exec);
+      break;
+    case Reducer::Mean:
+      fold_simple<Plain<S, Sum>, T, T>(pr, x, y, &counts, exec);
+      break;
     default:
       if constexpr (real) {
         if (pr.reducer == Reducer::Lp && pr.params.p == HUGE_VAL)
@@ -196,23 +204,29 @@ static const char* unpool_t(const View& small, const View& indices, const View& 
       };
       const auto index_at = [&](i64 at_index) { return static_cast<i64*>(indices.data)[at_index]; };
       bool inside = true;
-      each_output(indices, rank, plane, [&](i64, i64, const i64*, i64 k) { inside &= index_at(k) >= 0 && index_at(k) < size; });
+      each_output(indices, rank, plane,
+                  [&](i64, i64, const i64*, i64 k) { inside &= index_at(k) >= 0 && index_at(k) < size; });
       if (!inside) {
         wrong = "indices hold a position outside the output plane";
         continue;
       }
       for (i64 i = 0; i < size; ++i) {
-        if constexpr (Back) writer[i] = -1;
-        else static_cast<T*>(large.data)[place(i)] = T{};
+        if constexpr (Back)
+          writer[i] = -1;
+        else
+          static_cast<T*>(large.data)[place(i)] = T{};
       }
       each_output(indices, rank, plane, [&](i64, i64, const i64 o[3], i64 k) {
-        if constexpr (Back) writer[index_at(k)] = k;
-        else static_cast<T*>(large.data)[place(index_at(k))] = static_cast<T*>(small.data)[at(small, rank, n, c, o)];
+        if constexpr (Back)
+          writer[index_at(k)] = k;
+        else
+          static_cast<T*>(large.data)[place(index_at(k))] = static_cast<T*>(small.data)[at(small, rank, n, c, o)];
       });
       if constexpr (Back)
         each_output(indices, rank, plane, [&](i64, i64, const i64 o[3], i64 k) {
           const i64 to = index_at(k);
-          static_cast<T*>(small.data)[at(small, rank, n, c, o)] = writer[to] == k ? static_cast<T*>(large.data)[place(to)] : T{};
+          static_cast<T*>(small.data)[at(small, rank, n, c, o)] =
+              writer[to] == k ? static_cast<T*>(large.data)[place(to)] : T{};
         });
     }
     delete[] writer;

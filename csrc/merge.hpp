@@ -9,9 +9,9 @@ namespace poolkit::POOLKIT_ISA_NS {
 
 // What may be done beyond the end of a row shorter than a vector.
 enum class Tail {
-  exact,   // touch nothing beyond
-  spill,   // reading and writing the rest of a vector is harmless
-  blank,   // the same, and the identity is to be written there
+  exact,  // touch nothing beyond
+  spill,  // reading and writing the rest of a vector is harmless
+  blank,  // the same, and the identity is to be written there
 };
 
 template <class C, int N>
@@ -74,14 +74,22 @@ template <class C>
 static void merge_rows(typename C::Row dst, i64 dst_pitch, const typename C::Row* src, i64 src_pitch, int n, i64 rows,
                        i64 len, Tail tail) {
   switch (n) {
-    case 1: return merge_n<C, 1>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    case 2: return merge_n<C, 2>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    case 3: return merge_n<C, 3>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    case 4: return merge_n<C, 4>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    case 5: return merge_n<C, 5>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    case 6: return merge_n<C, 6>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    case 7: return merge_n<C, 7>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    default: return merge_n<C, 8>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 1:
+      return merge_n<C, 1>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 2:
+      return merge_n<C, 2>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 3:
+      return merge_n<C, 3>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 4:
+      return merge_n<C, 4>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 5:
+      return merge_n<C, 5>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 6:
+      return merge_n<C, 6>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    case 7:
+      return merge_n<C, 7>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    default:
+      return merge_n<C, 8>(dst, dst_pitch, src, src_pitch, rows, len, tail);
   }
 }
 template <class C>
@@ -160,107 +168,23 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
   C::copy1(dst, at, lane, 0);
 }
 
-// Windows of 2, 4, ... lanes consecutive elements at every position of src[0 .. n), each level to its own row (those
-// with a null row are not kept). Right to left, so that what lies beyond a vector is still in registers; what lies
-// beyond n counts as the identity.
+// dst = join of n groups of `run` consecutive states, run shorter than a vector: halves joined until one is left.
+// spare: n * run elements.
 template <class C>
-static void double_lanes(typename C::Row src, i64 n, const typename C::Row* levels) {
-  constexpr int L = lanes<typename C::A>;
-  using Value = typename C::Value;
-  const Value none = C::identity();
-  Value one = none, two = none, four = none, eight = none, sixteen = none, more = none;
-  for (i64 i = (n + L - 1) / L * L - L; i >= 0; i -= L) {
-    Value x = C::get(src, i);
-    if (i + L > n) x = C::keep(n - i, x);
-    Value d = C::join(x, C::template shift<1>(x, one));
-    one = x;
-    if (levels[0].v != nullptr) C::put(levels[0], i, d);
-    const auto next = [&]<int W>(Value& right, typename C::Row row, std::integral_constant<int, W>) {
-      if constexpr (W < L) {
-        const Value wide = C::join(d, C::template shift<W>(d, right));
-        right = d;
-        d = wide;
-        if (row.v != nullptr) C::put(row, i, d);
-      }
-    };
-    next(two, levels[1], std::integral_constant<int, 2>{});
-    next(four, levels[2], std::integral_constant<int, 4>{});
-    next(eight, levels[3], std::integral_constant<int, 8>{});
-    next(sixteen, levels[4], std::integral_constant<int, 16>{});
-    next(more, levels[5], std::integral_constant<int, 32>{});
-  }
-}
-
-// Rows above every other: out row j joins lines [j * stride, j * stride + k) of the padded lines, of which only
-// [from, to) exist, line_pitch apart, the first one at `lines`. Van Herk's blocks down strips of columns: three joins a
-// line whatever k is. spare: k * strip elements.
-template <class C>
-static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lines, i64 line_pitch, i64 from, i64 to,
-                         i64 k, i64 stride, i64 rows, i64 width, typename C::Row spare) {
-  constexpr int L = lanes<typename C::A>;
-  constexpr int V = 4;
-  constexpr i64 strip = V * L;
-  using Value = typename C::Value;
-  const i64 last_start = (rows - 1) * stride;
-  const auto sweep = [&]<int U>(i64 c, std::integral_constant<int, U>) {
-    const auto line = [&](i64 p, int u) { return C::get(lines + (p - from) * line_pitch, c + u * L); };
-    for (i64 block = 0; block <= last_start; block += k) {
-      Value acc[U];
-      for (int u = 0; u < U; ++u) acc[u] = C::identity();
-      for (i64 t = k - 1; t >= 0; --t) {
-        const i64 p = block + t;
-        if (p >= from && p < to)
-          for (int u = 0; u < U; ++u) acc[u] = C::join(line(p, u), acc[u]);
-        for (int u = 0; u < U; ++u) C::put(spare + t * strip, u * L, acc[u]);
-      }
-      for (int u = 0; u < U; ++u) acc[u] = C::identity();
-      const i64 end = std::min(k, last_start - block + 1);
-      for (i64 t = 0; t < end; ++t) {
-        if (const i64 p = block + k + t - 1; t > 0 && p >= from && p < to)
-          for (int u = 0; u < U; ++u) acc[u] = C::join(acc[u], line(p, u));
-        if ((block + t) % stride != 0) continue;
-        const typename C::Row out = dst + (block + t) / stride * dst_pitch;
-        for (int u = 0; u < U; ++u) C::put(out, c + u * L, C::join(C::get(spare + t * strip, u * L), acc[u]));
-      }
+static void reduce_groups(typename C::Row dst, typename C::Row src, i64 n, i64 run, typename C::Row spare) {
+  typename C::Row from[2] = {src, src};
+  while (n > 1) {
+    const i64 low = n / 2, high = n - low;
+    from[1] = from[0] + high * run;
+    merge<C>(spare, from, 2, low * run, Tail::exact);
+    if (high > low && from[0].v != spare.v) {
+      const typename C::Row middle = from[0] + low * run;
+      merge<C>(spare + low * run, &middle, 1, run, Tail::exact);
     }
-  };
-  i64 c = 0;
-  for (; c + strip <= width; c += strip) sweep(c, std::integral_constant<int, V>{});
-  for (; c + L <= width; c += L) sweep(c, std::integral_constant<int, 1>{});
-  if (c < width) sweep(width - L, std::integral_constant<int, 1>{});
-}
-
-// dst[j] = state of the k (2 or 3) taps row[2j], row[2j + 1] ...: stride 2 by taking the even and the odd elements of
-// two vectors. Reads up to 2 * lanes elements beyond the last tap.
-template <class C, int K>
-static void halve_k(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64 pitch, i64 rows, i64 out, Tail tail) {
-  constexpr int L = lanes<typename C::A>;
-  const auto one = [&](i64 j) {
-    const auto a = C::get(row, 2 * j), b = C::get(row, 2 * j + L);
-    auto s = C::join(C::even(a, b), C::odd(a, b));
-    if constexpr (K == 3) s = C::join(s, C::even(C::get(row, 2 * j + 2), C::get(row, 2 * j + 2 + L)));
-    return s;
-  };
-  for (i64 r = 0; r < rows; ++r, row = row + pitch, dst = dst + dst_pitch) {
-    if (out < L && tail == Tail::exact) {
-      for (i64 j = 0; j < out; ++j) {
-        typename C::Cell cell;
-        C::copy1(cell.row(), 0, row, 2 * j);
-        for (i64 t = 1; t < K; ++t) C::join1(cell.row(), 0, row, 2 * j + t);
-        C::copy1(dst, j, cell.row(), 0);
-      }
-      continue;
-    }
-    i64 j = 0;
-    for (; j + L <= out; j += L) C::put(dst, j, one(j));
-    if (j < out) C::put(dst, out < L ? 0 : out - L, one(out < L ? 0 : out - L));
+    from[0] = spare;
+    n = high;
   }
-}
-template <class C>
-static void halve(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64 pitch, i64 k, i64 rows, i64 out,
-                  Tail tail) {
-  if (k == 2) halve_k<C, 2>(dst, dst_pitch, row, pitch, rows, out, tail);
-  else halve_k<C, 3>(dst, dst_pitch, row, pitch, rows, out, tail);
+  merge<C>(dst, from, 1, run, Tail::exact);
 }
 
 }  // namespace poolkit::POOLKIT_ISA_NS

@@ -35,7 +35,8 @@ static inline Interval interval(const Axis& a, i64 j, i64 plane) {
       const i64 stop = i64((__int128(j + 1) * a.size + a.out - 1) / a.out);
       return {start, stop - start};
     }
-    case AxisKind::starts: break;
+    case AxisKind::starts:
+      break;
     case AxisKind::transposed: {
       // Outputs o with o * stride + t * dilation = j + before for a tap t: every dilation / gcd-th one.
       const i64 u = j + a.before, reach = (a.kernel - 1) * a.dilation;
@@ -65,14 +66,18 @@ static inline i64 padded_count(const Axis& a, i64 j, i64 plane) {
 // Longest clipped window: the side of the box that offsets count in.
 static inline i64 longest(const Axis& a) {
   switch (a.kind) {
-    case AxisKind::sliding: return std::min(a.kernel, ceil_div(a.size, a.dilation));
+    case AxisKind::sliding:
+      return std::min(a.kernel, ceil_div(a.size, a.dilation));
     case AxisKind::adaptive: {
       const i64 whole = a.size / a.out, rest = a.size % a.out;
       return rest == 0 ? whole : whole + (a.out % rest == 0 ? 1 : 2);
     }
-    case AxisKind::transposed: return std::min(a.size, (a.kernel - 1) * std::gcd(a.dilation, a.stride) / a.stride + 1);
-    case AxisKind::transposed_starts: return a.size;
-    case AxisKind::starts: break;
+    case AxisKind::transposed:
+      return std::min(a.size, (a.kernel - 1) * std::gcd(a.dilation, a.stride) / a.stride + 1);
+    case AxisKind::transposed_starts:
+      return a.size;
+    case AxisKind::starts:
+      break;
   }
   return a.kernel;
 }

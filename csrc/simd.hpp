@@ -63,9 +63,7 @@ static inline auto first_lanes(i64 n) {
       sizeof(A) == 8, std::int64_t,
       std::conditional_t<sizeof(A) == 4, std::int32_t, std::conditional_t<sizeof(A) == 2, std::int16_t, std::int8_t>>>;
   using M = vec<I, lanes<A>>;
-  constexpr auto iota = []<std::size_t... K>(std::index_sequence<K...>) {
-    return M{I(K)...};
-  };
+  constexpr auto iota = []<std::size_t... K>(std::index_sequence<K...>) { return M{I(K)...}; };
   return iota(std::make_index_sequence<lanes<A>>{}) < splat<M, I>(I(n));
 }
 
@@ -89,14 +87,22 @@ static inline V odds(V a, V b) {
 template <bool Min, class V>
 static inline V pick(V b, V a) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm512_maskz_min_ps(0xffff, __m512(b), __m512(a)) : _mm512_maskz_max_ps(0xffff, __m512(b), __m512(a)));
-  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm512_maskz_min_pd(0xff, __m512d(b), __m512d(a)) : _mm512_maskz_max_pd(0xff, __m512d(b), __m512d(a)));
+  if constexpr (std::is_same_v<V, vec<float>>)
+    return V(Min ? _mm512_maskz_min_ps(0xffff, __m512(b), __m512(a))
+                 : _mm512_maskz_max_ps(0xffff, __m512(b), __m512(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>)
+    return V(Min ? _mm512_maskz_min_pd(0xff, __m512d(b), __m512d(a))
+                 : _mm512_maskz_max_pd(0xff, __m512d(b), __m512d(a)));
 #elif defined(__AVX2__)
-  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm256_min_ps(__m256(b), __m256(a)) : _mm256_max_ps(__m256(b), __m256(a)));
-  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm256_min_pd(__m256d(b), __m256d(a)) : _mm256_max_pd(__m256d(b), __m256d(a)));
+  if constexpr (std::is_same_v<V, vec<float>>)
+    return V(Min ? _mm256_min_ps(__m256(b), __m256(a)) : _mm256_max_ps(__m256(b), __m256(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>)
+    return V(Min ? _mm256_min_pd(__m256d(b), __m256d(a)) : _mm256_max_pd(__m256d(b), __m256d(a)));
 #elif defined(__x86_64__)
-  if constexpr (std::is_same_v<V, vec<float>>) return V(Min ? _mm_min_ps(__m128(b), __m128(a)) : _mm_max_ps(__m128(b), __m128(a)));
-  else if constexpr (std::is_same_v<V, vec<double>>) return V(Min ? _mm_min_pd(__m128d(b), __m128d(a)) : _mm_max_pd(__m128d(b), __m128d(a)));
+  if constexpr (std::is_same_v<V, vec<float>>)
+    return V(Min ? _mm_min_ps(__m128(b), __m128(a)) : _mm_max_ps(__m128(b), __m128(a)));
+  else if constexpr (std::is_same_v<V, vec<double>>)
+    return V(Min ? _mm_min_pd(__m128d(b), __m128d(a)) : _mm_max_pd(__m128d(b), __m128d(a)));
 #endif
   return (Min ? b < a : b > a) ? b : a;
 }

@@ -62,8 +62,10 @@ template <class A>
 static inline A root(A x, double p) {
   if (p == 1) return x;
   if (p == 2) {
-    if constexpr (sizeof(A) == 4) return ::sqrtf(x);
-    else return ::sqrt(x);
+    if constexpr (sizeof(A) == 4)
+      return ::sqrtf(x);
+    else
+      return ::sqrt(x);
   }
   if (p == 3) return A(::cbrt(double(x)));
   return A(::pow(double(x), 1 / p));
