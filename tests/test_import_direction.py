@@ -25,7 +25,8 @@ LAYERS = [
     {"torch", "catalog"},
     {"nn", "keras", "jax"},
     {"lab", "explorer"},
-    {"cli", "show", "__main__"},
+    {"show"},
+    {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
 NUMPY_ONLY = {"errors", "plan", "window", "reducer", "reference", "arrays", "pooling", "unpooling", "functional"}
