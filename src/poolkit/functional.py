@@ -38,6 +38,9 @@ def by_rank(
 
     def of(rank: int) -> Callable[P, R]:
         def named(*args: P.args, **kwargs: P.kwargs) -> R:
+            torch = torch_backend(args[0]) if args else None
+            if torch is not None:
+                return torch.named(function, rank, args, kwargs)
             return function(rank, *args, **kwargs)
 
         named.__name__ = named.__qualname__ = f"{function.__name__.lstrip('_')}{rank}d"

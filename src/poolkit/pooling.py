@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = Any
 """A NumPy array or a torch tensor; results are of the argument's kind."""
+
+
+class Parts(NamedTuple):
+    """What a call of `pool` says besides its input: what `pool` answers when the input is `PARTS`."""
+
+    window: Window
+    reducer: Reducer
+    return_indices: bool
+    data_format: str
+    seed: int | None
+
+
+PARTS: Any = object()
 
 
 def pool(
@@ -78,6 +91,8 @@ def pool(
             f"return_indices asks which cell was chosen, and {reducer.name} chooses none",
             "drop return_indices, or use Max() or Min()",
         )
+    if x is PARTS:
+        return Parts(window, reducer, return_indices, data_format, seed)
     reducer = reducer.on(window)
     torch = torch_backend(x)
     if torch is None:
@@ -172,7 +187,8 @@ def torch_backend(x: object) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         return None
-    return importlib.import_module("poolkit.torch.functional")
+    # By name, since imports go down only; torch.compile can trace the look-up, and not the import.
+    return sys.modules.get("poolkit.torch.functional") or importlib.import_module("poolkit.torch.functional")
 
 
 def pooled_rank(window: Window, ndim: int) -> int:

@@ -132,3 +132,11 @@ def test_vmap_over_fractional_samples_and_unpooling():
     )
     grad = torch.func.vmap(torch.func.grad(lambda t: (up(*down(t), (9, 8)) ** 2).sum()))(x)
     assert grad.shape == x.shape
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compile_of_named_functions(backend):
+    torch._dynamo.reset()
+    x = torch.randn(2, 3, 8, 8)
+    compiled = torch.compile(lambda t: pk.max_pool2d(pk.avg_pool2d(t, 2), 2), fullgraph=True, backend=backend)
+    assert torch.equal(compiled(x), pk.max_pool2d(pk.avg_pool2d(x, 2), 2))

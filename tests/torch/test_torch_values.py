@@ -304,3 +304,30 @@ def test_results_do_not_depend_on_the_number_of_threads():
     for i, (y, dx) in enumerate(results):
         assert torch.equal(y, results[i % 4][0])
         assert torch.equal(dx, results[i % 4][1])
+
+
+def test_named_functions_remember_calls_and_stay_strict():
+    x = data(2)
+    expected = F.max_pool2d(x, 3, 2, 1)
+    for _ in range(2):
+        assert same(pk.max_pool2d(x, 3, 2, 1), expected)
+        assert same(pk.max_pool2d(x, (3, 3), stride=2, padding=1), expected)
+        assert same(pk.max_pool2d(input=x, kernel_size=3, stride=2, padding=1), expected)
+        assert same(pk.max_pool2d(x, 3, 2, 1, return_indices=True)[0], expected)
+        assert same(pk.max_pool2d(x.movedim(1, -1), 3, 2, 1, data_format="channels_last"), expected.movedim(1, -1))
+        assert same(pk.max_pool2d(x[0], 3, 2, 1), expected[0])
+        for bad in (3.0, True, "3", (3.0, 3.0), (True, True), None, (3, 3, 3)):
+            with pytest.raises(pk.PoolError, match="kernel_size"):
+                pk.max_pool2d(x, bad, 2, 1)
+        with pytest.raises(pk.PoolError, match="input x"):
+            pk.max_pool2d(x[0, 0], 3)
+        with pytest.raises(TypeError):
+            pk.max_pool2d(x, 3, nonsense=1)
+    torch.manual_seed(0)
+    expected = F.fractional_max_pool2d(x, 2, output_size=3)
+    torch.manual_seed(0)
+    assert same(pk.fractional_max_pool2d(x, 2, output_size=3), expected)
+    assert same(pk.fractional_max_pool2d(x, 2, 3, seed=1), pool(x, pk.Fractional(2, 3), pk.Max(), seed=1))
+    torch.testing.assert_close(pk.avg_pool2d(x, 2, count_include_pad=False), F.avg_pool2d(x, 2))
+    torch.testing.assert_close(pk.lp_pool2d(x.abs(), 3.0, 2), F.lp_pool2d(x.abs(), 3.0, 2))
+    assert same(pk.adaptive_max_pool2d(x, (3, None)), F.adaptive_max_pool2d(x, (3, None)))

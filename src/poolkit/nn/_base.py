@@ -1,4 +1,4 @@
-"""What every pooling module shares: settings read at each call, and one place that makes a window and reducer of them."""
+"""What every pooling module shares: settings read at each call, and where they become a window and a reducer."""
 
 from __future__ import annotations
 

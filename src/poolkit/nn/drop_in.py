@@ -4,7 +4,6 @@ Each family is written once, without a rank; the classes with a rank in their na
 itself is wrong these are right: docs/differences.md lists the cases.
 """
 
-# ruff: noqa: A002, D101  torch calls the input "input"; the classes with a rank inherit the docstring of their family
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast

@@ -1,6 +1,5 @@
 """The reducers that torch.nn has no module for, over sliding windows."""
 
-# ruff: noqa: A002, D101  torch calls the input "input"; the classes with a rank inherit the docstring of their family
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -6,7 +6,6 @@ gradient. `Gradient` stands for the backward pass where that may be differentiat
 gradient, and for the other reducers than Sum and Mean a second differentiation is an error, never a wrong value.
 """
 
-# ruff: noqa: ARG004, D102  torch fixes the signatures of forward, setup_context and backward, and their meaning
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

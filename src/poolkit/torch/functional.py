@@ -6,6 +6,7 @@ Everything about a call that does not depend on the tensor's values is worked ou
 
 from __future__ import annotations
 
+import marshal
 import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.overrides import handle_torch_function
 
+from poolkit import pooling
 from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
 from poolkit.reducer import REDUCERS, Reducer
@@ -95,6 +97,45 @@ def pool(
         settings = (type(window), _values(window), type(reducer), _values(reducer))
         return run(x, _from_values, settings, rank, return_indices, samples, seed)
     return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed)
+
+
+def named(function: Callable[..., Any], rank: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """``function(rank, *arguments, **options)`` of a named function, quickly where it was called like this before.
+
+    What the arguments mean is asked once, by a call without an input, and remembered under their exact bytes: 2, 2.0
+    and True are equal to a dictionary, and only one of them is a kernel size.
+    """
+    if not _compiling():
+        try:
+            key = (function, rank, marshal.dumps((arguments[1:], options), 2))
+        except ValueError:  # tensors and records among the arguments
+            return function(rank, *arguments, **options)
+        call = _named.get(key)
+        if call is None:
+            call = _Named(function(rank, pooling.PARTS, *arguments[1:], **options))
+            if len(_named) >= 4096:
+                _named.clear()
+            _named[key] = call
+        if call.plain:
+            return run(arguments[0], call, (), rank, call.return_indices)
+    return function(rank, *arguments, **options)
+
+
+class _Named:
+    """The ``build`` of a remembered call; equal to itself alone, which makes it a quick key."""
+
+    __slots__ = ("parts", "plain", "return_indices")
+
+    def __init__(self, parts: pooling.Parts) -> None:
+        self.parts: Parts = (parts.window, parts.reducer)
+        self.plain = parts.data_format == "channels_first" and parts.seed is None
+        self.return_indices = parts.return_indices
+
+    def __call__(self) -> Parts:
+        return self.parts
+
+
+_named: dict[tuple[Any, ...], _Named] = {}
 
 
 def run(
