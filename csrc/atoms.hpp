@@ -65,6 +65,31 @@ struct Convert final : Io<C> {
   }
 };
 
+// A second look at means that came out infinite or NaN: the same fold of inputs a power of two smaller.
+template <class T>
+struct Rescale final : Io<Plain<acc_t<T>, Sum>> {
+  using A = acc_t<T>;
+  using Row = typename Plain<A, Sum>::Row;
+  static constexpr A factor = A(sizeof(A) == 4 ? 0x1p32 : 0x1p64);
+  const Grid& g;
+  const View &x, &y;
+  Rescale(const Grid& grid, const View& in, const View& out) : g(grid), x(in), y(out) {}
+
+  void load(int, const Spot& s, i64 n, Row dst) override {
+    widen_row(row_of<T>(x.data, s, g.src, s.plane.src, g.rank), g.src[g.rank - 1], n, g.run, dst.v);
+    for (i64 i = 0; i < n * g.run; ++i) dst.v[i] *= 1 / factor;
+  }
+  void finish(const Row* rows, const Spot& s, i64 n) override {
+    T* const out = row_of<T>(y.data, s, g.dst, s.plane.dst, g.rank);
+    for (i64 j = 0; j < n; ++j)
+      for (i64 e = 0; e < g.run; ++e) {
+        T& v = out[j * g.dst[g.rank - 1] + e];
+        const A old = widen(v);
+        if (old - old != 0) v = narrow<T>(rows[0].v[j * g.run + e] * factor);
+      }
+  }
+};
+
 // Output coordinates in the problem's own terms, for direct.hpp.
 struct Origin {
   i64 n, c, o[3];
@@ -158,12 +183,14 @@ struct Magnitudes {
   }
 };
 
-// 2^-e such that top * 2^-e lies in [1, 2).
+// 2^-e such that top * 2^-e lies in [1, 2), as far as A and its reciprocals hold it.
+template <class A>
 static inline double unit_scale(double top) {
+  constexpr int most = sizeof(A) == 4 ? 120 : 1000;
   if (!(top > 0)) return 1;
   int e;
   ::frexp(top, &e);
-  return ::ldexp(1.0, std::min(1 - e, 1000));
+  return ::ldexp(1.0, std::clamp(1 - e, -most, most));
 }
 
 // (sum |x|^p)^(1/p), or with clamp the mean of max(x, eps)^p: the fold divides by the taps.
@@ -189,7 +216,7 @@ struct Power final : Io<Plain<acc_t<T>, Sum>> {
   void begin(const Spot& from, const i64* to) override {
     Magnitudes<T> m;
     m.scan(g, x, from, to, clamp, floor);
-    scale_ = unit_scale(m.top);
+    scale_ = unit_scale<A>(m.top);
     // Powers this small are lost beside the largest, but a window may hold nothing else.
     small_ = m.top > 0 && ::pow(m.least * scale_, p) < least_sum();
   }

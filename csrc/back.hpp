@@ -107,7 +107,7 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
       }
     });
     if (power()) {
-      scale_ = unit_scale(top);
+      scale_ = unit_scale<A>(top);
       // y^(1-p) of the smallest output beside x^(p-1) of the largest input: both must fit the accumulator.
       exact_ = !finite || (top > 0 && std::fabs(p - 1) * ::log2(top / least) > (sizeof(A) == 4 ? 40 : 400)) || p < 1;
     } else {

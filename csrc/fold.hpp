@@ -54,19 +54,31 @@ class Fold {
       if (g.rank == 1 && g.run == 1 && g.axes[0].out == 1 && source != nullptr && target != nullptr) {
         const Interval taps = interval(g.axes[0], 0, 0);
         if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
+          const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
           for (i64 p = begin; p < end; ++p) {
             const Place plane = place(g, p);
             reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
-            if (divide != nullptr) divide_rows(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
+            if (divide != nullptr && !gapless) divide_rows(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
           }
-          return;
+          if (divide != nullptr && gapless) divide_rows(target + begin, 1, place(g, begin), 0, 0, end - begin, 0, 1);
+          return report();
         }
       }
-    if (together() && planes_together(begin, end)) return;
-    for (i64 u = begin; u < end; ++u) unit(u);
+    if (!together() || !planes_together(begin, end))
+      for (i64 u = begin; u < end; ++u) unit(u);
+    report();
   }
 
  private:
+  // A quotient that is infinite or NaN: its sum may have overflowed on the way.
+  void report() {
+    if constexpr (std::is_floating_point_v<A>) {
+      if (divide == nullptr || divide->not_finite == nullptr) return;
+      for (int k = 0; k < L; ++k)
+        if (not_finite_[k] != 0) divide->not_finite->store(true, std::memory_order_relaxed);
+    }
+  }
+
   void unit(i64 index) {
     const i64 per_plane = blocks(g), length = block_length(g);
     const Place plane = place(g, index / per_plane);
@@ -456,20 +468,59 @@ class Fold {
     const A* line = line_counts_.take(0).v;
     const A* col = column_counts_.take(0).v;
     if (even_lines_ && even_columns_) return scale_rows(rows, row_pitch, n, len, A(outer) * line[0] * col[0]);
+    if (g.run == 1 && row_pitch == cols && r == 0 && n % lines == 0 && lines * cols <= 4096)
+      return divide_planes(rows, n / lines, lines, cols, A(outer));
     for (i64 i = 0; i < n; ++i) {
       A* row = rows + i * row_pitch;
       const A times = A(outer) * line[(r + i) % lines];
       if (even_columns_) {
         scale(row, len, times * col[0]);
-      } else if (g.run == 1 && std::is_floating_point_v<A>) {
-        i64 j = 0;
-        using V = vec<A>;
-        const V t = splat<V, A>(times);
-        for (; j + L <= cols; j += L) store(row + j, load<V>(row + j) / (load<V>(col + j) * t));
-        for (; j < cols; ++j) row[j] /= col[j] * times;
+      } else if (g.run == 1) {
+        A* const table = divisors_.take(cols).v;
+        for (i64 j = 0; j < cols; ++j) table[j] = col[j] * times;
+        divide_by(row, table, cols);
       } else {
         for (i64 j = 0; j < cols; ++j) scale(row + j * g.run, g.run, col[j] * times);
       }
+    }
+  }
+  // Whole planes without a gap: one table of divisors, wrapped round so that vectors may cross from plane to plane.
+  void divide_planes(A* rows, i64 planes, i64 lines, i64 cols, A outer) {
+    const i64 period = lines * cols, total = planes * period;
+    A* const table = divisors_.take(period + L).v;
+    const A *line = line_counts_.take(0).v, *col = column_counts_.take(0).v;
+    for (i64 i = 0; i < lines; ++i)
+      for (i64 j = 0; j < cols; ++j) table[i * cols + j] = outer * line[i] * col[j];
+    for (i64 i = 0; i < L; ++i) table[period + i] = table[i % period];
+    if (period < L) return divide_wrapped(rows, table, period, total);
+    i64 at = 0;
+    for (i64 i = 0; i + L <= total; i += L) {
+      divide_by(rows + i, table + at, L);
+      at += L;
+      if (at >= period) at -= period;
+    }
+    divide_by(rows + total / L * L, table + at, total % L);
+  }
+  void divide_wrapped(A* rows, const A* table, i64 period, i64 total) {
+    for (i64 i = 0; i < total; i += period) divide_by(rows + i, table, period);
+  }
+  void divide_by(A* row, const A* table, i64 n) {
+    if constexpr (std::is_integral_v<A>) {
+      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], table[i]);
+    } else {
+      using V = vec<A>;
+      V odd = not_finite_;
+      i64 i = 0;
+      for (; i + L <= n; i += L) {
+        const V q = load<V>(row + i) / load<V>(table + i);
+        odd += q - q;
+        store(row + i, q);
+      }
+      for (; i < n; ++i) {
+        row[i] /= table[i];
+        odd[0] += row[i] - row[i];
+      }
+      not_finite_ = odd;
     }
   }
   // Taps of every line and of columns [c0, c1), kept for the planes that follow.
@@ -495,7 +546,7 @@ class Fold {
     }
     even_columns_ = fill(column_counts_.take(c1 - c0).v, R - 1, c0, c1);
   }
-  static void scale_rows(A* rows, i64 row_pitch, i64 n, i64 len, A by) {
+  void scale_rows(A* rows, i64 row_pitch, i64 n, i64 len, A by) {
     if (row_pitch == len) return scale(rows, n * len, by);
     for (i64 i = 0; i < n; ++i) scale(rows + i * row_pitch, len, by);
   }
@@ -505,22 +556,32 @@ class Fold {
     if (r < 0) r += by, --q;
     return q + (2 * r > by || (2 * r == by && (q & 1)));
   }
-  static void scale(A* row, i64 n, A by) {
+  void scale(A* row, i64 n, A by) {
     if constexpr (std::is_integral_v<A>) {
       for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], by);
     } else {
-      i64 i = 0;
       using V = vec<A>;
       const V divisor = splat<V, A>(by);
-      for (; i + L <= n; i += L) store(row + i, load<V>(row + i) / divisor);
-      for (; i < n; ++i) row[i] /= by;
+      V odd = not_finite_;
+      i64 i = 0;
+      for (; i + L <= n; i += L) {
+        const V q = load<V>(row + i) / divisor;
+        odd += q - q;
+        store(row + i, q);
+      }
+      for (; i < n; ++i) {
+        row[i] /= by;
+        odd[0] += row[i] - row[i];
+      }
+      not_finite_ = odd;
     }
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], line_counts_, column_counts_;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], line_counts_, column_counts_, divisors_;
   Doubling<C> doubled_, tall_doubled_;
   i64 counted_[3] = {-1, -1, -1};
   bool even_lines_ = true, even_columns_ = true;
+  vec<A> not_finite_{};
   i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
   i64 whole_from_ = 0, whole_to_ = 0;

@@ -14,7 +14,8 @@ enum class Merge { all, joins, none };
 
 struct Grid {
   int planes_rank = 0;
-  bool channels_last = false;  // planes are batch entries, the run is the channels
+  bool nothing_pooled = false;  // every window is one tap
+  bool channels_last = false;   // planes are batch entries, the run is the channels
   i64 plane_size[5];
   i64 plane_src[5], plane_dst[5];   // strides
   i64 windows_per_plane_entry = 1;  // entries of the last plane dimensions that share one n, c
@@ -42,7 +43,7 @@ struct Place {
 };
 
 static inline Place place(const Grid& g, i64 plane) {
-  Place p{0, 0, plane / g.windows_per_plane_entry};
+  Place p{0, 0, g.windows_per_plane_entry == 1 ? plane : plane / g.windows_per_plane_entry};
   for (int i = g.planes_rank - 1; i > 0; --i) {
     const i64 k = plane % g.plane_size[i];
     plane /= g.plane_size[i];
@@ -70,7 +71,7 @@ static inline bool whole(const Axis& a) {
 static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Merge merge) {
   Grid g;
   bool per_plane = false;
-  for (int i = 0; i < pr.rank; ++i) per_plane |= pr.axes[i].kind == AxisKind::starts && pr.axes[i].plane_stride != 0;
+  for (int i = 0; i < pr.rank; ++i) per_plane |= pr.axes[i].plane_stride != 0;
   const int w = 1 + pr.rank;
   const bool channels_last =
       !per_plane && x.shape[1] > 1 && x.stride[1] == 1 && y.stride[1] == 1 && !(x.stride[w] == 1 && x.shape[w] > 1);
@@ -95,11 +96,23 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
     g.axes[g.rank] = a, g.src[g.rank] = s, g.dst[g.rank] = d, g.origin[g.rank] = i;
     ++g.rank;
   }
-  if (g.rank == 0) {  // nothing but single taps: the last one stays an axis
+  const bool nothing_pooled = g.rank == 0;
+  if (nothing_pooled) {  // nothing but single taps: the last one stays an axis
     const int k = --g.planes_rank;
     g.axes[0] = pr.axes[pr.rank - 1], g.src[0] = g.plane_src[k], g.dst[0] = g.plane_dst[k], g.origin[0] = pr.rank - 1,
     g.rank = 1;
     if (!channels_last) g.windows_per_plane_entry /= g.plane_size[k];
+  }
+  if (merge == Merge::all && nothing_pooled) {
+    // One long row, as far as memory is even.
+    Axis& a = g.axes[0];
+    a.kind = AxisKind::sliding, a.kernel = a.stride = 1, a.before = a.after = 0;
+    for (int k = g.planes_rank - 1; k > 0; --k) {
+      if (g.plane_src[k] != a.size * g.src[0] || g.plane_dst[k] != a.size * g.dst[0]) break;
+      a.size *= g.plane_size[k], a.out = a.size;
+      --g.planes_rank;
+    }
+    g.nothing_pooled = true;
   }
   if (merge != Merge::none)
     while (g.rank > 1) {

@@ -96,6 +96,7 @@ static void fold_io(const Grid& g, int components, const Counts* divide, const E
 template <class C, class T, class U, bool Magnitude = false>
 static void fold_simple(const Problem& pr, const View& x, const View& y, const Counts* divide, const Exec& exec) {
   const Grid g = make_grid(pr, x, y, Merge::all);
+  if (g.nothing_pooled && divide != nullptr && divide->divisor == 0) divide = nullptr;
   if constexpr (!Magnitude && std::is_same_v<T, typename C::A> && std::is_same_v<U, T>)
     if (g.src[g.rank - 1] == g.run && g.dst[g.rank - 1] == g.run) return fold_direct<C>(pr, g, x, y, divide, exec);
   fold_io<C>(g, 1, divide, exec, [&] { return Convert<C, T, U, Magnitude>(g, x, y); });
@@ -122,13 +123,26 @@ static const char* choose(const Problem& pr, const View& x, const View& y, const
 }
 
 template <class T>
+static void mean(const Problem& pr, const View& x, const View& y, const Exec& exec) {
+  using A = acc_t<T>;
+  using S = std::conditional_t<std::is_floating_point_v<A>, A, i64>;
+  std::atomic<bool> not_finite{false};
+  const Counts counts{&pr, pr.params.include_pad, pr.params.divisor, &not_finite};
+  fold_simple<Plain<S, Sum>, T, T>(pr, x, y, &counts, exec);
+  if constexpr (std::is_floating_point_v<A> && !std::is_same_v<T, f16>)
+    if (not_finite.load()) {
+      const Grid g = make_grid(pr, x, y, Merge::joins);
+      fold_io<Plain<A, Sum>>(g, 1, &counts, exec, [&] { return Rescale<T>(g, x, y); });
+    }
+}
+
+template <class T>
 static const char* forward_t(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                              const View* lse, const Exec& exec) {
   using A = acc_t<T>;
   constexpr bool real = std::is_floating_point_v<A>;
   using S = std::conditional_t<real, A, i64>;
-  const Counts counts{&pr, pr.reducer == Reducer::Mean && pr.params.include_pad,
-                      pr.reducer == Reducer::Mean ? pr.params.divisor : 0};
+  const Counts counts{&pr};
   switch (pr.reducer) {
     case Reducer::Max:
       return choose<T, false>(pr, x, y, offsets, indices, exec);
@@ -138,7 +152,7 @@ static const char* forward_t(const Problem& pr, const View& x, const View& y, co
       fold_simple<Plain<S, Sum>, T, std::conditional_t<real, T, i64>>(pr, x, y, nullptr, exec);
       break;
     case Reducer::Mean:
-      fold_simple<Plain<S, Sum>, T, T>(pr, x, y, &counts, exec);
+      mean<T>(pr, x, y, exec);
       break;
     default:
       if constexpr (real) {

@@ -1,6 +1,7 @@
 // Rows of state: their memory, where they lie, and what stands between them and the caller's arrays.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
@@ -63,6 +64,7 @@ struct Counts {
   const Problem* problem = nullptr;
   bool padded = false;
   i64 divisor = 0;
+  std::atomic<bool>* not_finite = nullptr;  // set when an output is not finite
 
   i64 of(const Grid& g, int axis, i64 j, i64 window) const {
     const Axis& a = problem->axes[g.origin[axis]];
