@@ -53,6 +53,7 @@ struct Convert final : Io<C> {
   const View &x, &y;
   Convert(const Grid& grid, const View& in, const View& out) : g(grid), x(in), y(out) {}
 
+  bool takes_blocks() const override { return true; }
   void load(int, const Spot& s, i64 n, Row dst) override {
     const int last = g.rank - 1;
     widen_row(row_of<T>(x.data, s, g.src, s.plane.src, g.rank), g.src[last], n, g.run, dst.v);
@@ -96,12 +97,16 @@ struct Origin {
 };
 static inline Origin origin_of(const Grid& g, const View& x, const Spot& s, i64 j, i64 e) {
   Origin k{0, 0, {0, 0, 0}};
-  if (g.channels_last)
-    k.n = s.plane.window, k.c = e % x.shape[1];
-  else
-    k.n = s.plane.window / x.shape[1], k.c = s.plane.window % x.shape[1];
+  const i64 down = j / s.columns;
+  const i64 window = s.plane.window + (g.rank == 1 ? down : 0);
+  if (g.channels_last) {
+    k.n = window, k.c = e % x.shape[1];
+  } else {
+    k.n = window / x.shape[1], k.c = window % x.shape[1];
+  }
   for (int i = 0; i < g.rank; ++i) k.o[g.origin[i]] = s.pos[i];
-  k.o[g.origin[g.rank - 1]] += j;
+  k.o[g.origin[g.rank - 1]] += j % s.columns;
+  if (g.rank > 1) k.o[g.origin[g.rank - 2]] += down;
   return k;
 }
 
@@ -213,6 +218,7 @@ struct Power final : Io<Plain<acc_t<T>, Sum>> {
     if (pr.reducer == Reducer::PowerMean) clamp = mean = true, floor = pr.params.eps;
   }
 
+  bool takes_blocks() const override { return true; }
   void begin(const Spot& from, const i64* to) override {
     Magnitudes<T> m;
     m.scan(g, x, from, to, clamp, floor);
@@ -280,6 +286,8 @@ struct Softmax final : Io<Plain<acc_t<T>, Sum>> {
   Softmax(const Problem& problem, const Grid& grid, const View& in, const View& out, const View* aux)
       : pr(problem), g(grid), x(in), y(out), lse(aux), beta(problem.params.beta), counts{&problem, false, 0} {}
 
+  // log of the taps and places of lse go row by row.
+  bool takes_blocks() const override { return lse == nullptr && (pr.reducer == Reducer::Soft || !pr.params.mean); }
   void begin(const Spot& from, const i64* to) override {
     constexpr int L = 16;
     A most[L];

@@ -64,6 +64,10 @@ struct Plain {
   static Value shift(Value a, Value b) {
     return {shifted<W>(a.v, b.v)};
   }
+  template <int T>
+  static Value third(Value a, Value b, Value c) {
+    return {POOLKIT_ISA_NS::third<T>(a.v, b.v, c.v)};
+  }
   static Value even(Value a, Value b) { return {evens(a.v, b.v)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v)}; }
   // All lanes joined, in lane 0.
@@ -144,6 +148,10 @@ struct Tagged {
   template <int W>
   static Value shift(Value a, Value b) {
     return {shifted<W>(a.v, b.v), shifted<W>(a.t, b.t)};
+  }
+  template <int T>
+  static Value third(Value a, Value b, Value c) {
+    return {POOLKIT_ISA_NS::third<T>(a.v, b.v, c.v), POOLKIT_ISA_NS::third<T>(a.t, b.t, c.t)};
   }
   static Value even(Value a, Value b) { return {evens(a.v, b.v), evens(a.t, b.t)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v), odds(a.t, b.t)}; }

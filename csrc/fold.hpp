@@ -64,6 +64,7 @@ class Fold {
           return report();
         }
       }
+    if (global_blocks(begin, end)) return report();
     if (!together() || !planes_together(begin, end))
       for (i64 u = begin; u < end; ++u) unit(u);
     report();
@@ -174,16 +175,21 @@ class Fold {
       } else {
         line_pitch = width, slice_pitch = width * (lines.to - lines.from);
         first = loaded_.take(slice_pitch * slices.n);
+        const bool gapless = R >= 2 && io->takes_blocks() && cols.to - cols.from == last.size &&
+                             g.src[R - 1] == g.run && g.src[R - 2] == last.size * g.run;
+        const i64 lines_at_once = gapless ? lines.to - lines.from : 1;
         for (i64 d = 0; d < slices.n; ++d)
-          for (i64 h = lines.from; h < lines.to; ++h) {
+          for (i64 h = lines.from; h < lines.to; h += lines_at_once) {
             Spot spot{plane, {}};
             int k = 0;
             if (R == 3) spot.pos[k++] = slices.start + d * slice_step;
             if (R >= 2) spot.pos[k++] = h;
             spot.pos[k] = cols.from;
-            io->load(component, spot, cols.to - cols.from, first + (d * slice_pitch + (h - lines.from) * line_pitch));
+            io->load(component, spot, (cols.to - cols.from) * lines_at_once,
+                     first + (d * slice_pitch + (h - lines.from) * line_pitch));
           }
       }
+
       i64 row_taps = 1;
       if (R >= 2) row_taps = longest(g.axes[R - 2]);
       if (slices.n > 1 && slices.n * row_taps > 8) {
@@ -241,15 +247,19 @@ class Fold {
     }
     if (target == nullptr) {
       const i64 n = (c1 - c0) * g.run;
-      for (i64 r = r0; r < r1; ++r) {
+      const bool gapless = R >= 2 && io->takes_blocks() && c1 - c0 == last.out && g.dst[R - 1] == g.run &&
+                           g.dst[R - 2] == last.out * g.run;
+      const i64 rows_at_once = gapless ? r1 - r0 : 1;
+      for (i64 r = r0; r < r1; r += rows_at_once) {
         Row parts[2];
         for (int k = 0; k < components; ++k) parts[k] = folded_[k].take(0) + (r - r0) * n;
         Spot spot{plane, {}};
+        if (gapless) spot.columns = c1 - c0;
         int k = 0;
         if (R == 3) spot.pos[k++] = slice;
         if (R >= 2) spot.pos[k++] = r;
         spot.pos[k] = c0;
-        io->finish(parts, spot, c1 - c0);
+        io->finish(parts, spot, (c1 - c0) * rows_at_once);
       }
     }
   }
@@ -326,6 +336,33 @@ class Fold {
       }
       k += alike;
     }
+  }
+
+  // One window a plane, planes without a gap, through io: many planes are loaded and finished in one go.
+  bool global_blocks(i64 begin, i64 end) {
+    const Axis& a = g.axes[0];
+    if (g.rank != 1 || g.run != 1 || a.out != 1 || io == nullptr || !io->takes_blocks() || a.plane_stride != 0 ||
+        !whole(a) || g.planes_rank != 1 || g.src[0] != 1 || g.plane_src[0] != a.size || g.plane_dst[0] != 1)
+      return false;
+    const i64 most = std::max<i64>(1, 4096 / a.size);
+    for (i64 p = begin; p < end; p += most) {
+      const i64 n = std::min(most, end - p);
+      Spot spot{place(g, p), {}};
+      spot.columns = 1;
+      const i64 to[3] = {n * a.size, 0, 0};
+      io->begin(spot, to);
+      Row parts[2];
+      for (int k = 0; k < components; ++k) {
+        const Row in = loaded_.take(n * a.size);
+        parts[k] = folded_[k].take(n);
+        io->load(k, spot, n * a.size, in);
+        for (i64 q = 0; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
+        if constexpr (!C::tagged)
+          if (divide != nullptr) divide_rows(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
+      }
+      io->finish(parts, spot, n);
+    }
+    return true;
   }
 
   // Small planes in direct memory go together: their rows fill one block, and one call turns them into outputs.
@@ -416,6 +453,18 @@ class Fold {
         each_tail([&](i64 i, i64 rows, Tail tail) {
           halve<C>(dst + i * row_pitch, row_pitch, block + i * pitch, pitch, k, rows, out, tail);
         });
+      } else if (run == 1 && s == 3 && d == 1 && k <= 3 && out >= L) {
+        for (i64 i = 0; i < n; ++i) thirds<C>(dst + i * row_pitch, block + i * pitch, k, out, cols.size);
+      } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out >= L) {
+        for (i64 i = 0; i < n; ++i) {
+          Row from = block + i * pitch;
+          for (i64 left = k; left > 2; left /= 2) {
+            const Row half = halved_[left == k].take(out * left / 2);
+            halve<C>(half, 0, from, 0, 2, 1, out * left / 2, Tail::exact);
+            from = half;
+          }
+          halve<C>(dst + i * row_pitch, 0, from, 0, 2, 1, out, Tail::exact);
+        }
       } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) {
@@ -426,9 +475,15 @@ class Fold {
           }
       } else {
         const Row all = doubled_.windows(block, run * d, k, n * pitch);
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j)
-            for (i64 e = 0; e < run; ++e) C::copy1(dst + i * row_pitch, j * run + e, all + i * pitch, j * s * run + e);
+        for (i64 i = 0; i < n; ++i) {
+          const Row to = dst + i * row_pitch, from = all + i * pitch;
+          if (run == 1) {
+            for (i64 j = 0; j < out; ++j) C::copy1(to, j, from, j * s);
+          } else {
+            for (i64 j = 0; j < out; ++j)
+              for (i64 e = 0; e < run; ++e) C::copy1(to, j * run + e, from, j * s * run + e);
+          }
+        }
       }
     } else {
       const i64 step = step_of(a);
@@ -577,7 +632,7 @@ class Fold {
     }
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], line_counts_, column_counts_, divisors_;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], line_counts_, column_counts_, divisors_, halved_[2];
   Doubling<C> doubled_, tall_doubled_;
   i64 counted_[3] = {-1, -1, -1};
   bool even_lines_ = true, even_columns_ = true;

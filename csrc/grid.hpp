@@ -141,6 +141,10 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
       g.src[k - 1] = g.src[k];
       --g.rank;
     }
+  // The stride of an axis with one element is anybody's.
+  const int l = g.rank - 1;
+  if (g.axes[l].size == 1) g.src[l] = g.run;
+  if (g.axes[l].out == 1) g.dst[l] = g.run;
   // Planes that follow each other evenly are one dimension.
   for (int i = g.planes_rank - 1; i > 0; --i) {
     if (g.plane_src[i - 1] != g.plane_size[i] * g.plane_src[i] ||

@@ -43,9 +43,12 @@ class Rows {
 };
 
 // Where a row lies: of the source (positions before pooling) or of the output. pos[rank - 1] is its first position.
+// A spot can stand for several rows that follow each other without a gap, each `columns` positions long: position j
+// then lies in row j / columns (of the axis before the last, or of the planes).
 struct Spot {
   Place plane;
   i64 pos[3];
+  i64 columns = i64(1) << 62;
 };
 
 // What surrounds a fold that is not a plain copy in and out: the atoms before and after it.
@@ -57,6 +60,8 @@ struct Io {
   virtual void begin(const Spot&, const i64* /*to*/) {}
   virtual void load(int component, const Spot&, i64 n, Row dst) = 0;
   virtual void finish(const Row* components, const Spot&, i64 n) = 0;
+  // Whether load and finish take spots of several rows.
+  virtual bool takes_blocks() const { return false; }
 };
 
 // Taps behind each output, for reducers that divide by them.

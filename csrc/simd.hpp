@@ -116,6 +116,16 @@ static inline V from_lane(V a) {
   }(std::make_index_sequence<n>{});
 }
 
+// Elements T, T + 3, T + 6 ... of a, b and c one after the other.
+template <int T, class V>
+static inline V third(V a, V b, V c) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    const V ab = __builtin_shufflevector(a, b, int(3 * K + T < 2 * n ? 3 * K + T : 0)...);
+    return __builtin_shufflevector(ab, c, int(3 * K + T < 2 * n ? K : 3 * K + T - n)...);
+  }(std::make_index_sequence<n>{});
+}
+
 // Lanes W, W + 1, ... of a followed by the first W lanes of b.
 template <int W, class V>
 static inline V shifted(V a, V b) {

@@ -41,6 +41,24 @@ static void halve(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64 p
     halve_k<C, 3>(dst, dst_pitch, row, pitch, rows, out, tail);
 }
 
+// The same for stride 3: every third element out of three vectors. Touches nothing beyond the `size` elements of row.
+template <class C>
+static void thirds(typename C::Row dst, typename C::Row row, i64 k, i64 out, i64 size) {
+  constexpr int L = lanes<typename C::A>;
+  i64 j = 0;
+  for (; j + L <= out && 3 * j + 3 * L <= size; j += L) {
+    const auto a = C::get(row, 3 * j), b = C::get(row, 3 * j + L), c = C::get(row, 3 * j + 2 * L);
+    auto s = C::template third<0>(a, b, c);
+    if (k > 1) s = C::join(s, C::template third<1>(a, b, c));
+    if (k > 2) s = C::join(s, C::template third<2>(a, b, c));
+    C::put(dst, j, s);
+  }
+  for (; j < out; ++j) {
+    C::copy1(dst, j, row, 3 * j);
+    for (i64 t = 1; t < k; ++t) C::join1(dst, j, row, 3 * j + t);
+  }
+}
+
 // Windows of 2, 4, ... lanes consecutive elements at every position of src[0 .. n), each level to its own row (those
 // with a null row are not kept). Right to left, so that what lies beyond a vector is still in registers; what lies
 // beyond n counts as the identity.
