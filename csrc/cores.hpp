@@ -70,6 +70,15 @@ struct Plain {
   }
   static Value even(Value a, Value b) { return {evens(a.v, b.v)}; }
   static Value odd(Value a, Value b) { return {odds(a.v, b.v)}; }
+  // Lane i of the result: all lanes of s[i] joined. s is used up.
+  template <int W = lanes<A> / 2>
+  static Value fold_each(Value* s) {
+    for (int k = 0; k < W; ++k) s[k] = {Op::join(clear_bit<W>(s[k].v, s[k + W].v), set_bit<W>(s[k].v, s[k + W].v))};
+    if constexpr (W > 1)
+      return fold_each<W / 2>(s);
+    else
+      return s[0];
+  }
   // All lanes joined, in lane 0.
   template <int W = lanes<A> / 2>
   static Value fold_lanes(Value a) {

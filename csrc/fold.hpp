@@ -55,7 +55,11 @@ class Fold {
         const Interval taps = interval(g.axes[0], 0, 0);
         if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
           const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
-          for (i64 p = begin; p < end; ++p) {
+          i64 first = begin;
+          if (gapless && lanes<A> <= 16 && taps.n >= L && taps.n < 8 * L)
+            first += reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
+                                    g.plane_src[0], taps.n, end - begin);
+          for (i64 p = first; p < end; ++p) {
             const Place plane = place(g, p);
             reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
             if (divide != nullptr && !gapless) divide_rows(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
@@ -356,7 +360,10 @@ class Fold {
         const Row in = loaded_.take(n * a.size);
         parts[k] = folded_[k].take(n);
         io->load(k, spot, n * a.size, in);
-        for (i64 q = 0; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
+        i64 q = 0;
+        if constexpr (!C::tagged)
+          if (a.size >= L && a.size < 8 * L) q = reduce_rows<C>(parts[k], in, a.size, a.size, n);
+        for (; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
         if constexpr (!C::tagged)
           if (divide != nullptr) divide_rows(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
       }

@@ -131,14 +131,14 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
                              ? b.out == 1
                              : b.kind == AxisKind::sliding && b.dilation == 1 && a.size < far && b.kernel < far &&
                                    b.stride < far && b.after < far;
-      if (!whole(a) || !joins || g.src[k - 1] != a.size * g.src[k]) break;
+      if (!whole(a) || !joins || (b.size > 1 && a.size > 1 && g.src[k - 1] != a.size * g.src[k])) break;
       if (b.kind == AxisKind::sliding) {
         b.kernel *= a.size, b.stride *= a.size, b.before *= a.size, b.after *= a.size;
       }
+      if (a.size > 1) g.src[k - 1] = g.src[k];
       b.size *= a.size;
       g.joined_taps *= interval(pr.axes[g.origin[k]], 0, 0).n;
       g.joined_padded *= padded_count(pr.axes[g.origin[k]], 0, 0);
-      g.src[k - 1] = g.src[k];
       --g.rank;
     }
   // The stride of an axis with one element is anybody's.
@@ -147,10 +147,12 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
   if (g.axes[l].out == 1) g.dst[l] = g.run;
   // Planes that follow each other evenly are one dimension.
   for (int i = g.planes_rank - 1; i > 0; --i) {
-    if (g.plane_src[i - 1] != g.plane_size[i] * g.plane_src[i] ||
-        g.plane_dst[i - 1] != g.plane_size[i] * g.plane_dst[i])
-      continue;
-    g.plane_size[i - 1] *= g.plane_size[i], g.plane_src[i - 1] = g.plane_src[i], g.plane_dst[i - 1] = g.plane_dst[i];
+    const bool even = g.plane_src[i - 1] == g.plane_size[i] * g.plane_src[i] &&
+                      g.plane_dst[i - 1] == g.plane_size[i] * g.plane_dst[i];
+    const bool inner_only = g.plane_size[i - 1] == 1, outer_only = g.plane_size[i] == 1;
+    if (!even && !inner_only && !outer_only) continue;
+    g.plane_size[i - 1] *= g.plane_size[i];
+    if (!outer_only) g.plane_src[i - 1] = g.plane_src[i], g.plane_dst[i - 1] = g.plane_dst[i];
     for (int k = i; k + 1 < g.planes_rank; ++k)
       g.plane_size[k] = g.plane_size[k + 1], g.plane_src[k] = g.plane_src[k + 1], g.plane_dst[k] = g.plane_dst[k + 1];
     --g.planes_rank;

@@ -123,6 +123,30 @@ static void merge_many(typename C::Row dst, typename C::Row base, i64 pitch, i64
   }
 }
 
+// dst[q] = state of the n consecutive elements at src + q * pitch, lanes <= n < 8 * lanes, `rows` of them: as many rows
+// as there are lanes at once, so that their last joins share vectors.
+template <class C>
+static i64 reduce_rows(typename C::Row dst, typename C::Row src, i64 pitch, i64 n, i64 rows) {
+  constexpr int L = lanes<typename C::A>;
+  i64 q = 0;
+  for (; q + L <= rows; q += L) {
+    typename C::Value s[L];
+    for (int r = 0; r < L; ++r) {
+      const typename C::Row row = src + (q + r) * pitch;
+      auto a = C::get(row, 0);
+      i64 i = L;
+      for (; i + L <= n; i += L) a = C::join(a, C::get(row, i));
+      if (i < n) {
+        const auto rest = C::get(row, n - L);
+        a = C::join(a, C::idempotent ? rest : C::drop(L - (n - i), rest));
+      }
+      s[r] = a;
+    }
+    C::put(dst, q, C::fold_each(s));
+  }
+  return q;
+}
+
 // One state of n consecutive elements, written to dst[at].
 template <class C>
 static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) {

@@ -126,6 +126,22 @@ static inline V third(V a, V b, V c) {
   }(std::make_index_sequence<n>{});
 }
 
+// Lanes whose number has bit W clear: of a, then of b in their places with bit W set. And the same for the others.
+template <int W, class V>
+static inline V clear_bit(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int((K & W) == 0 ? K : K - W + n)...);
+  }(std::make_index_sequence<n>{});
+}
+template <int W, class V>
+static inline V set_bit(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  return [&]<std::size_t... K>(std::index_sequence<K...>) {
+    return __builtin_shufflevector(a, b, int((K & W) == 0 ? K + W : K + n)...);
+  }(std::make_index_sequence<n>{});
+}
+
 // Lanes W, W + 1, ... of a followed by the first W lanes of b.
 template <int W, class V>
 static inline V shifted(V a, V b) {
