@@ -66,7 +66,23 @@ std::atomic<const Level*>& current() {
   return level;
 }
 
-const KernelTable& table() { return *current().load(std::memory_order_relaxed)->table; }
+// Rows of a few vectors are mostly ends, and ends of 64-byte vectors cost more than two of 32 save.
+constexpr i64 short_row_bytes = 256;
+std::atomic<bool> chosen_by_user{std::getenv("POOLKIT_ISA") != nullptr};
+
+const KernelTable& table(const View& x, int rank) {
+  const Level* level = current().load(std::memory_order_relaxed);
+#if defined(__x86_64__)
+  if (level->table == &avx512::kernels && !chosen_by_user.load(std::memory_order_relaxed)) {
+    static const i64 sizes[] = {4, 8, 2, 2, 1, 1, 2, 4, 8};
+    const i64 row = x.shape[1 + rank] * (x.stride[1] == 1 ? x.shape[1] : 1);
+    if (row * sizes[int(x.dtype)] < short_row_bytes) return avx2::kernels;
+  }
+#else
+  (void)x, (void)rank;
+#endif
+  return *level->table;
+}
 
 Status status(const char* wrong) { return wrong == nullptr ? Status() : Status(wrong); }
 
@@ -172,7 +188,7 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
       (!same_shape(*lse, y, problem.rank) || lse->dtype != (x.dtype == DType::f64 ? DType::f64 : DType::f32)))
     return "lse must have the output's shape and the accumulator's dtype";
   if (empty(y, problem.rank)) return {};
-  return status(table().forward(problem, x, y, offsets, indices, lse, exec));
+  return status(table(x, problem.rank).forward(problem, x, y, offsets, indices, lse, exec));
 }
 
 Status backward(const Problem& problem, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
@@ -201,7 +217,7 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
   }
   if (!wrong.empty()) return wrong;
   if (empty(dx, problem.rank)) return {};
-  return status(table().backward(problem, dy, dx, x, y, lse, offsets, exec));
+  return status(table(dx, problem.rank).backward(problem, dy, dx, x, y, lse, offsets, exec));
 }
 
 void offset_box(const Problem& problem, i64 box[3]) {
@@ -224,13 +240,13 @@ std::string check_unpool(const View& x, const View& indices, const View& out, in
 Status unpool(const View& x, const View& indices, const View& out, int rank, const Exec& exec) {
   if (std::string wrong = check_unpool(x, indices, out, rank); !wrong.empty()) return wrong;
   if (empty(out, rank)) return {};
-  return status(table().unpool(x, indices, out, rank, exec));
+  return status(table(x, rank).unpool(x, indices, out, rank, exec));
 }
 
 Status unpool_backward(const View& dout, const View& indices, const View& dx, int rank, const Exec& exec) {
   if (std::string wrong = check_unpool(dx, indices, dout, rank); !wrong.empty()) return wrong;
   if (empty(dout, rank)) return {};
-  return status(table().unpool_backward(dout, indices, dx, rank, exec));
+  return status(table(dx, rank).unpool_backward(dout, indices, dx, rank, exec));
 }
 
 const char* isa() { return current().load()->name; }
@@ -239,6 +255,7 @@ bool set_isa(const char* name) {
   const Level* level = find(name);
   if (level == nullptr) return false;
   current().store(level);
+  chosen_by_user.store(true);
   return true;
 }
 
