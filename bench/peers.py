@@ -68,10 +68,15 @@ def poolkit_torch(row: Row, x: np.ndarray, _threads: int) -> Run:
     return _poolkit(row, torch.from_numpy(x))
 
 
+def _per_axis(rank: int, *values: tuple[int, ...]) -> tuple[Any, ...]:
+    """1-D functions of torch that want an int, not a tuple of one."""
+    return tuple(value[0] if rank == 1 else value for value in values)
+
+
 def _torch_sliding(row: Row, x: torch.Tensor) -> Run:
     rank, kind = row.rank, row.kind
     if kind == "lp_p2":
-        return partial(getattr(F, f"lp_pool{rank}d"), x, 2.0, row.kernel, row.stride, row.ceil_mode)
+        return partial(getattr(F, f"lp_pool{rank}d"), x, 2.0, *_per_axis(rank, row.kernel, row.stride), row.ceil_mode)
     if kind.startswith("avg"):
         average = getattr(F, f"avg_pool{rank}d")
         include = kind != "avg_exclude_pad"

@@ -124,7 +124,7 @@ class Call {
 
   // `planes` rows of starts, or one for all.
   void check_planes(const View& x) const {
-    if (rows_ > 1 && rows_ != x.shape[0] * x.shape[1])
+    if (has_starts_ && rows_ != 1 && rows_ != x.shape[0] * x.shape[1])
       throw nb::value_error("starts has one row for every plane, or one for all");
   }
 
@@ -140,10 +140,11 @@ class Call {
     if (right) {
       const i64* data = static_cast<const i64*>(buffer.buf);
       starts_.assign(data, data + buffer.shape[0] * total);
+      has_starts_ = true;
       rows_ = buffer.shape[0];
     }
     PyBuffer_Release(&buffer);
-    if (!right || rows_ < 1)
+    if (!right)
       throw nb::value_error("starts is a C-contiguous int64 array [planes or 1, windows of all axes]");
     i64 at = 0;
     for (int i = 0; i < problem.rank; ++i) {
@@ -156,6 +157,7 @@ class Call {
   }
 
   std::vector<i64> starts_;
+  bool has_starts_ = false;
   i64 rows_ = 0;
 };
 

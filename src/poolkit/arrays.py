@@ -107,7 +107,8 @@ def empty(shape: Sequence[int], dtype: npt.DTypeLike, channels_last: bool, blame
     try:
         if not channels_last:
             return np.empty(shape, dtype)
-        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+        last = np.empty((shape[0], *shape[2:], shape[1]), dtype)
+        return last.transpose(0, last.ndim - 1, *range(1, last.ndim - 1))
     except (MemoryError, ValueError):
         raise PoolError(
             f"{blame} for an output of shape {tuple(shape)} and dtype {np.dtype(dtype)}",
