@@ -108,7 +108,7 @@ def _torch(row: Row, x: torch.Tensor) -> Run:
             return lambda: x.clamp(min=1e-6).pow(3.0).mean(axes, keepdim=True).pow(1.0 / 3.0)
         case "fractional_max":
             samples = torch.from_numpy(uniforms(row))
-            size: dict[str, Any] = {"output_size": row.target} if row.target else {"output_ratio": row.ratio}
+            size: dict[str, Any] = {"output_size": row.target} if row.target else {"output_ratio": (row.ratio,) * row.rank}
             return partial(F.fractional_max_pool2d, x, row.kernel, **size, _random_samples=samples)
         case _:
             return _torch_sliding(row, x)

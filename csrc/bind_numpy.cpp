@@ -144,8 +144,7 @@ class Call {
       rows_ = buffer.shape[0];
     }
     PyBuffer_Release(&buffer);
-    if (!right)
-      throw nb::value_error("starts is a C-contiguous int64 array [planes or 1, windows of all axes]");
+    if (!right) throw nb::value_error("starts is a C-contiguous int64 array [planes or 1, windows of all axes]");
     i64 at = 0;
     for (int i = 0; i < problem.rank; ++i) {
       poolkit::Axis& axis = problem.axes[i];

@@ -2,6 +2,7 @@
 // rows into one row, that row into outputs. The same loops fold gradients over the transposed windows.
 #pragma once
 
+#include "divide.hpp"
 #include "exec.hpp"
 #include "slide.hpp"
 
@@ -22,7 +23,7 @@ class Fold {
   const A* source_end = nullptr;  // one past the last readable element
   A* target_end = nullptr;        // rows up to here are written by this fold, in order
   Io<C>* io = nullptr;
-  const Counts* divide = nullptr;  // with target: divide by the taps
+  Divider<C>* divide = nullptr;  // with target: divide by the taps
 
   explicit Fold(const Grid& grid) : g(grid) {
     if (g.rank < 2) return;
@@ -62,28 +63,18 @@ class Fold {
           for (i64 p = first; p < end; ++p) {
             const Place plane = place(g, p);
             reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
-            if (divide != nullptr && !gapless) divide_rows(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
+            if (divide != nullptr && !gapless) (*divide)(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
           }
-          if (divide != nullptr && gapless) divide_rows(target + begin, 1, place(g, begin), 0, 0, end - begin, 0, 1);
-          return report();
+          if (divide != nullptr && gapless) (*divide)(target + begin, 1, place(g, begin), 0, 0, end - begin, 0, 1);
+          return;
         }
       }
-    if (global_blocks(begin, end)) return report();
+    if (global_blocks(begin, end)) return;
     if (!together() || !planes_together(begin, end))
       for (i64 u = begin; u < end; ++u) unit(u);
-    report();
   }
 
  private:
-  // A quotient that is infinite or NaN: its sum may have overflowed on the way.
-  void report() {
-    if constexpr (std::is_floating_point_v<A>) {
-      if (divide == nullptr || divide->not_finite == nullptr) return;
-      for (int k = 0; k < L; ++k)
-        if (not_finite_[k] != 0) divide->not_finite->store(true, std::memory_order_relaxed);
-    }
-  }
-
   void unit(i64 index) {
     const i64 per_plane = blocks(g), length = block_length(g);
     const Place plane = place(g, index / per_plane);
@@ -365,7 +356,7 @@ class Fold {
           if (a.size >= L && a.size < 8 * L) q = reduce_rows<C>(parts[k], in, a.size, a.size, n);
         for (; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
         if constexpr (!C::tagged)
-          if (divide != nullptr) divide_rows(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
+          if (divide != nullptr) (*divide)(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
       }
       io->finish(parts, spot, n);
     }
@@ -516,134 +507,11 @@ class Fold {
       }
     }
     if constexpr (!C::tagged)
-      if (divide != nullptr) divide_rows(dst.v, row_pitch, plane, slice, r, n, c0, c1);
+      if (divide != nullptr) (*divide)(dst.v, row_pitch, plane, slice, r, n, c0, c1);
   }
 
-  // Output rows r .. r + n (of one plane, or of several that follow each other) divided by their taps.
-  void divide_rows(A* rows, i64 row_pitch, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
-    const int R = g.rank;
-    const i64 cols = c1 - c0, len = cols * g.run, lines = R >= 2 ? g.axes[R - 2].out : 1;
-    if (divide->divisor > 0) return scale_rows(rows, row_pitch, n, len, A(divide->divisor));
-    tabulate(plane, c0, c1);
-    i64 outer = divide->padded ? g.joined_padded : g.joined_taps;
-    if (R == 3) outer *= divide->of(g, 0, slice, plane.window);
-    const A* line = line_counts_.take(0).v;
-    const A* col = column_counts_.take(0).v;
-    if (even_lines_ && even_columns_) return scale_rows(rows, row_pitch, n, len, A(outer) * line[0] * col[0]);
-    if (g.run == 1 && row_pitch == cols && r == 0 && n % lines == 0 && lines * cols <= 4096)
-      return divide_planes(rows, n / lines, lines, cols, A(outer));
-    for (i64 i = 0; i < n; ++i) {
-      A* row = rows + i * row_pitch;
-      const A times = A(outer) * line[(r + i) % lines];
-      if (even_columns_) {
-        scale(row, len, times * col[0]);
-      } else if (g.run == 1) {
-        A* const table = divisors_.take(cols).v;
-        for (i64 j = 0; j < cols; ++j) table[j] = col[j] * times;
-        divide_by(row, table, cols);
-      } else {
-        for (i64 j = 0; j < cols; ++j) scale(row + j * g.run, g.run, col[j] * times);
-      }
-    }
-  }
-  // Whole planes without a gap: one table of divisors, wrapped round so that vectors may cross from plane to plane.
-  void divide_planes(A* rows, i64 planes, i64 lines, i64 cols, A outer) {
-    const i64 period = lines * cols, total = planes * period;
-    A* const table = divisors_.take(period + L).v;
-    const A *line = line_counts_.take(0).v, *col = column_counts_.take(0).v;
-    for (i64 i = 0; i < lines; ++i)
-      for (i64 j = 0; j < cols; ++j) table[i * cols + j] = outer * line[i] * col[j];
-    for (i64 i = 0; i < L; ++i) table[period + i] = table[i % period];
-    if (period < L) return divide_wrapped(rows, table, period, total);
-    i64 at = 0;
-    for (i64 i = 0; i + L <= total; i += L) {
-      divide_by(rows + i, table + at, L);
-      at += L;
-      if (at >= period) at -= period;
-    }
-    divide_by(rows + total / L * L, table + at, total % L);
-  }
-  void divide_wrapped(A* rows, const A* table, i64 period, i64 total) {
-    for (i64 i = 0; i < total; i += period) divide_by(rows + i, table, period);
-  }
-  void divide_by(A* row, const A* table, i64 n) {
-    if constexpr (std::is_integral_v<A>) {
-      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], table[i]);
-    } else {
-      using V = vec<A>;
-      V odd = not_finite_;
-      i64 i = 0;
-      for (; i + L <= n; i += L) {
-        const V q = load<V>(row + i) / load<V>(table + i);
-        odd += q - q;
-        store(row + i, q);
-      }
-      for (; i < n; ++i) {
-        row[i] /= table[i];
-        odd[0] += row[i] - row[i];
-      }
-      not_finite_ = odd;
-    }
-  }
-  // Taps of every line and of columns [c0, c1), kept for the planes that follow.
-  void tabulate(const Place& plane, i64 c0, i64 c1) {
-    const int R = g.rank;
-    const bool same_windows = g.last().plane_stride == 0 && (R < 2 || g.axes[R - 2].plane_stride == 0);
-    if (counted_[0] == c0 && counted_[1] == c1 && (same_windows || counted_[2] == plane.window)) return;
-    const bool lines_known = counted_[0] >= 0 && (same_windows || counted_[2] == plane.window);
-    counted_[0] = c0, counted_[1] = c1, counted_[2] = plane.window;
-    const auto fill = [&](A* table, int axis, i64 from, i64 to) {
-      bool even = true;
-      for (i64 j = from; j < to; ++j) {
-        table[j - from] = A(divide->of(g, axis, j, plane.window));
-        even &= table[j - from] == table[0];
-      }
-      return even;
-    };
-    if (!lines_known) {
-      const i64 lines = R >= 2 ? g.axes[R - 2].out : 1;
-      A* table = line_counts_.take(lines).v;
-      table[0] = 1;
-      even_lines_ = R < 2 || fill(table, R - 2, 0, lines);
-    }
-    even_columns_ = fill(column_counts_.take(c1 - c0).v, R - 1, c0, c1);
-  }
-  void scale_rows(A* rows, i64 row_pitch, i64 n, i64 len, A by) {
-    if (row_pitch == len) return scale(rows, n * len, by);
-    for (i64 i = 0; i < n; ++i) scale(rows + i * row_pitch, len, by);
-  }
-  // Integers round to the nearest, ties to even.
-  static A rounded(A v, A by) {
-    A q = v / by, r = v % by;
-    if (r < 0) r += by, --q;
-    return q + (2 * r > by || (2 * r == by && (q & 1)));
-  }
-  void scale(A* row, i64 n, A by) {
-    if constexpr (std::is_integral_v<A>) {
-      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], by);
-    } else {
-      using V = vec<A>;
-      const V divisor = splat<V, A>(by);
-      V odd = not_finite_;
-      i64 i = 0;
-      for (; i + L <= n; i += L) {
-        const V q = load<V>(row + i) / divisor;
-        odd += q - q;
-        store(row + i, q);
-      }
-      for (; i < n; ++i) {
-        row[i] /= by;
-        odd[0] += row[i] - row[i];
-      }
-      not_finite_ = odd;
-    }
-  }
-
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], line_counts_, column_counts_, divisors_, halved_[2];
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], halved_[2];
   Doubling<C> doubled_, tall_doubled_;
-  i64 counted_[3] = {-1, -1, -1};
-  bool even_lines_ = true, even_columns_ = true;
-  vec<A> not_finite_{};
   i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
   i64 whole_from_ = 0, whole_to_ = 0;

@@ -1,5 +1,7 @@
 #include "kernels.hpp"
 
+#include <optional>
+
 #include "back.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
@@ -44,15 +46,18 @@ constexpr i64 grain_elements = i64(1) << 15;
 
 // Runs a fold over its units. prepare(fold) says where rows come from and go to; what it returns lives as long.
 template <class C, class Prepare>
-static void run_fold(const Grid& g, const Exec& exec, Prepare&& prepare) {
+static void run_fold(const Grid& g, const Counts* divide, const Exec& exec, Prepare&& prepare) {
   i64 work = g.run;
   for (int i = 0; i < g.rank; ++i) work *= g.axes[i].size;
   const i64 per_plane = Fold<C>::blocks(g);
   const i64 cost = std::max<i64>(1, work / per_plane);
   parallel(exec, g.planes() * per_plane, std::max<i64>(1, grain_elements / cost), [&](i64 begin, i64 end) {
     Fold<C> fold(g);
+    std::optional<Divider<C>> divider;
+    if (divide != nullptr) fold.divide = &divider.emplace(g, *divide);
     auto keep = prepare(fold, begin / per_plane, end % per_plane == 0 ? end / per_plane : begin / per_plane);
     fold.units(begin, end);
+    if (divider) divider->report();
     (void)keep;
   });
 }
@@ -65,23 +70,21 @@ static void fold_direct(const Problem& pr, const Grid& g, const View& x, const V
   const bool ordered = dense_view(y, pr.rank);
   i64 whole = 1;
   for (int i = 0; i < 2 + pr.rank; ++i) whole *= y.shape[i];
-  run_fold<C>(g, exec, [&](Fold<C>& fold, i64 first_plane, i64 end_plane) {
+  run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64 first_plane, i64 end_plane) {
     fold.source = static_cast<A*>(x.data);
     fold.source_end = fold.source + furthest(x, pr.rank);
     fold.target = fold.target_end = static_cast<A*>(y.data);
     if (ordered && end_plane > first_plane)
       fold.target_end += end_plane == g.planes() ? whole : place(g, end_plane).dst;
-    fold.divide = divide;
     return 0;
   });
 }
 
 template <class C, class MakeIo>
 static void fold_io(const Grid& g, int components, const Counts* divide, const Exec& exec, MakeIo&& make) {
-  run_fold<C>(g, exec, [&](Fold<C>& fold, i64, i64) {
+  run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64, i64) {
     auto io = make();
     fold.components = components;
-    fold.divide = divide;
     struct Keep {
       decltype(io)* owned;
       ~Keep() { delete owned; }

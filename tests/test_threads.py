@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -131,3 +134,18 @@ def test_multiprocessing_workers():
     pk.max_pool2d(x, 2)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_child, [x, x]) == [96.0, 96.0]
+
+
+def test_unknown_instruction_set_is_refused() -> None:
+    code = "import poolkit"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "POOLKIT_ISA": "mmx"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "PoolError" in run.stderr
+    assert "POOLKIT_ISA=mmx" in run.stderr

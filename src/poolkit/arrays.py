@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from poolkit.reducer import Reducer
 
 Array = npt.NDArray[Any]
+
+_wanted = os.environ.get("POOLKIT_ISA")
+if _wanted and _core.isa() != _wanted:
+    raise PoolError(
+        f"POOLKIT_ISA={_wanted}",
+        f"POOLKIT_ISA names an instruction set that was compiled in and that this CPU has: "
+        f"{', '.join(_core.available_isas())}",
+        "name one of these, or unset the variable",
+    )
 
 DTYPE_CODES: dict[str, int] = {
     "float32": 0,
