@@ -70,16 +70,18 @@ std::atomic<const Level*>& current() {
 constexpr i64 short_row_bytes = 256;
 std::atomic<bool> chosen_by_user{std::getenv("POOLKIT_ISA") != nullptr};
 
-const KernelTable& table(const View& x, int rank) {
+const KernelTable& table(const View& x, int rank, const Axis* axes) {
   const Level* level = current().load(std::memory_order_relaxed);
 #if defined(__x86_64__)
   if (level->table == &avx512::kernels && !chosen_by_user.load(std::memory_order_relaxed)) {
     static const i64 sizes[] = {4, 8, 2, 2, 1, 1, 2, 4, 8};
-    const i64 row = x.shape[1 + rank] * (x.stride[1] == 1 ? x.shape[1] : 1);
+    i64 row = x.shape[1 + rank] * (x.stride[1] == 1 ? x.shape[1] : 1);
+    // Lines that one window takes whole are one long row.
+    for (int i = rank - 1; axes != nullptr && i > 0 && axes[i].out == 1; --i) row *= x.shape[1 + i];
     if (row * sizes[int(x.dtype)] < short_row_bytes) return avx2::kernels;
   }
 #else
-  (void)x, (void)rank;
+  (void)x, (void)rank, (void)axes;
 #endif
   return *level->table;
 }
@@ -188,7 +190,7 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
       (!same_shape(*lse, y, problem.rank) || lse->dtype != (x.dtype == DType::f64 ? DType::f64 : DType::f32)))
     return "lse must have the output's shape and the accumulator's dtype";
   if (empty(y, problem.rank)) return {};
-  return status(table(x, problem.rank).forward(problem, x, y, offsets, indices, lse, exec));
+  return status(table(x, problem.rank, problem.axes).forward(problem, x, y, offsets, indices, lse, exec));
 }
 
 Status backward(const Problem& problem, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
@@ -217,7 +219,7 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
   }
   if (!wrong.empty()) return wrong;
   if (empty(dx, problem.rank)) return {};
-  return status(table(dx, problem.rank).backward(problem, dy, dx, x, y, lse, offsets, exec));
+  return status(table(dx, problem.rank, nullptr).backward(problem, dy, dx, x, y, lse, offsets, exec));
 }
 
 void offset_box(const Problem& problem, i64 box[3]) {
@@ -240,13 +242,13 @@ std::string check_unpool(const View& x, const View& indices, const View& out, in
 Status unpool(const View& x, const View& indices, const View& out, int rank, const Exec& exec) {
   if (std::string wrong = check_unpool(x, indices, out, rank); !wrong.empty()) return wrong;
   if (empty(out, rank)) return {};
-  return status(table(x, rank).unpool(x, indices, out, rank, exec));
+  return status(table(x, rank, nullptr).unpool(x, indices, out, rank, exec));
 }
 
 Status unpool_backward(const View& dout, const View& indices, const View& dx, int rank, const Exec& exec) {
   if (std::string wrong = check_unpool(dx, indices, dout, rank); !wrong.empty()) return wrong;
   if (empty(dout, rank)) return {};
-  return status(table(dx, rank).unpool_backward(dout, indices, dx, rank, exec));
+  return status(table(dx, rank, nullptr).unpool_backward(dout, indices, dx, rank, exec));
 }
 
 const char* isa() { return current().load()->name; }

@@ -57,7 +57,7 @@ class Fold {
         if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
           const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
           i64 first = begin;
-          if (gapless && lanes<A> <= 16 && taps.n >= L && taps.n < 8 * L)
+          if (gapless && lanes<A> <= 16 && taps.n >= L && taps.n <= 64 * L)
             first += reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
                                     g.plane_src[0], taps.n, end - begin);
           for (i64 p = first; p < end; ++p) {
@@ -353,7 +353,7 @@ class Fold {
         io->load(k, spot, n * a.size, in);
         i64 q = 0;
         if constexpr (!C::tagged)
-          if (a.size >= L && a.size < 8 * L) q = reduce_rows<C>(parts[k], in, a.size, a.size, n);
+          if (a.size >= L && a.size <= 64 * L) q = reduce_rows<C>(parts[k], in, a.size, a.size, n);
         for (; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
         if constexpr (!C::tagged)
           if (divide != nullptr) (*divide)(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
@@ -435,7 +435,11 @@ class Fold {
 
     if (regular(a, c0, c1)) {
       const i64 k = a.kernel, s = a.stride, d = a.dilation;
-      if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
+      if (run >= L / 2 && k > 8 && k * out <= 2 * cols.size) {
+        for (i64 i = 0; i < n; ++i)
+          for (i64 j = 0; j < out; ++j)
+            gather(dst + (i * row_pitch + j * run), block + (i * pitch + j * s * run), d * run, k, run, Tail::exact);
+      } else if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
       } else if (s == 1) {
@@ -453,7 +457,7 @@ class Fold {
         });
       } else if (run == 1 && s == 3 && d == 1 && k <= 3 && out >= L) {
         for (i64 i = 0; i < n; ++i) thirds<C>(dst + i * row_pitch, block + i * pitch, k, out, cols.size);
-      } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out >= L) {
+      } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out * k >= 2 * L) {
         for (i64 i = 0; i < n; ++i) {
           Row from = block + i * pitch;
           for (i64 left = k; left > 2; left /= 2) {

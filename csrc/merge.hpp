@@ -123,8 +123,8 @@ static void merge_many(typename C::Row dst, typename C::Row base, i64 pitch, i64
   }
 }
 
-// dst[q] = state of the n consecutive elements at src + q * pitch, lanes <= n < 8 * lanes, `rows` of them: as many rows
-// as there are lanes at once, so that their last joins share vectors.
+// dst[q] = state of the n consecutive elements at src + q * pitch, lanes <= n <= 64 * lanes, `rows` of them: as many
+// rows as there are lanes at once, so that their last joins share vectors.
 template <class C>
 static i64 reduce_rows(typename C::Row dst, typename C::Row src, i64 pitch, i64 n, i64 rows) {
   constexpr int L = lanes<typename C::A>;
