@@ -45,10 +45,14 @@ def _last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(x, 1, -1))
 
 
+def _fractional_size(row: Row) -> dict[str, Any]:
+    return {"output_size": row.target} if row.target else {"output_ratio": (row.ratio,) * row.rank}
+
+
 def _poolkit(row: Row, x: Any, **extra: Any) -> Run:
     if row.kind == "fractional_max":
         samples = torch.from_numpy(uniforms(row)) if isinstance(x, torch.Tensor) else uniforms(row)
-        size: dict[str, Any] = {"output_size": row.target} if row.target else {"output_ratio": (row.ratio,) * row.rank}
+        size = _fractional_size(row)
         return partial(pk.fractional_max_pool2d, x, row.kernel, **size, _random_samples=samples, **extra)
     return partial(pk.pool, x, row.window, row.reducer, return_indices=row.kind == "max_with_indices", **extra)
 
@@ -108,7 +112,7 @@ def _torch(row: Row, x: torch.Tensor) -> Run:
             return lambda: x.clamp(min=1e-6).pow(3.0).mean(axes, keepdim=True).pow(1.0 / 3.0)
         case "fractional_max":
             samples = torch.from_numpy(uniforms(row))
-            size: dict[str, Any] = {"output_size": row.target} if row.target else {"output_ratio": (row.ratio,) * row.rank}
+            size = _fractional_size(row)
             return partial(F.fractional_max_pool2d, x, row.kernel, **size, _random_samples=samples)
         case _:
             return _torch_sliding(row, x)
