@@ -65,8 +65,10 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
     if (pr.reducer == Reducer::RMS) p = 2;
   }
 
-  bool power() const { return int(pr.reducer) >= int(Reducer::Lp) && int(pr.reducer) <= int(Reducer::RMS); }
-  bool softmax() const { return int(pr.reducer) >= int(Reducer::LogSumExp); }
+  bool power() const {
+    return pr.reducer == Reducer::Lp || pr.reducer == Reducer::PowerMean || pr.reducer == Reducer::RMS;
+  }
+  bool softmax() const { return facts(pr.reducer).lse; }
 
   // The output row at s, every position that exists: fn(position in the row of the fold, output position, element).
   template <class Fn>

@@ -103,8 +103,7 @@ class Buffer {
 class Call {
  public:
   Call(int reducer, const std::vector<double>& params, const std::vector<i64>& spec, nb::handle starts) {
-    if (reducer < 0 || reducer > int(poolkit::Reducer::Soft))
-      throw nb::value_error("reducer is not one of the core's codes, 0 to 8");
+    if (reducer < 0 || reducer >= poolkit::reducers) throw nb::value_error("reducer is not one of the core's codes");
     if (params.size() != 6) throw nb::value_error("params holds p, eps, beta, divisor, include_pad and mean");
     if (spec.empty() || spec.size() % 8 != 0 || spec.size() > 24)
       throw nb::value_error("spec holds eight integers for each of 1 to 3 axes");
@@ -206,7 +205,7 @@ std::optional<std::string> forward(int reducer, const std::vector<double>& param
   const bool integer = int(type) >= int(DType::i8);
   Buffer in(x, "x", rank, false), out(y, "y", rank, true);
   in.as(type, "x");
-  out.as(integer && call.problem.reducer == poolkit::Reducer::Sum ? DType::i64 : type, "y");
+  out.as(integer && poolkit::facts(call.problem.reducer).widens ? DType::i64 : type, "y");
   Optional off(offsets, "indices (as offsets)", rank, true), where(indices, "indices", rank, true),
       sums(lse, "lse", rank, true);
   off.any_of(offset_types);

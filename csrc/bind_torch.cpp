@@ -12,7 +12,6 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <string>
 #include <utility>
@@ -303,21 +302,8 @@ void report(const poolkit::Status& status) {
 ScalarType out_dtype(Reducer reducer, ScalarType input) {
   const DType type = core_dtype(input);
   if (is_float(type)) return input;
-  switch (reducer) {
-    case Reducer::Max:
-    case Reducer::Min:
-    case Reducer::Mean:
-      return input;
-    case Reducer::Sum:
-      return ScalarType::Long;
-    default:
-      fail("this reducer takes floating-point input only");
-  }
-}
-
-bool selects(const Problem& problem) {
-  return problem.reducer == Reducer::Max || problem.reducer == Reducer::Min ||
-         (problem.reducer == Reducer::Lp && std::isinf(problem.params.p));
+  check(poolkit::facts(reducer).integers, "this reducer takes floating-point input only");
+  return poolkit::facts(reducer).widens ? ScalarType::Long : input;
 }
 
 ScalarType offset_dtype(const Problem& problem, i64 bytes) {
@@ -353,10 +339,9 @@ void pool(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs
     out.dims[i + 2] = plan.problem.axes[i].out;
   }
   const Problem problem = bind(plan, starts, in.planes());
-  if constexpr (offsets || indices) check(selects(problem), "only Max, Min and Lp(inf) choose an element");
+  if constexpr (offsets || indices) check(poolkit::selects(problem), "only Max, Min and Lp(inf) choose an element");
   if constexpr (lse) {
-    check(problem.reducer == Reducer::LogSumExp || problem.reducer == Reducer::Soft,
-          "only LogSumExp and Soft have lse");
+    check(poolkit::facts(problem.reducer).lse, "only LogSumExp and Soft have lse");
   }
   const bool last = channels_last(x, in);
   Tensor y = make(out, out_dtype(problem.reducer, x.dtype), last);

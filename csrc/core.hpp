@@ -25,6 +25,26 @@ enum class Reducer : int {
   Soft = 8
 };
 
+// What bindings, checks and kernels ask of a reducer: facts of its record in reducer.py, one row for each code.
+struct Facts {
+  bool integers;   // takes integer inputs
+  bool widens;     // and gives int64 for them
+  bool x, y, lse;  // backward needs these of the forward pass (offsets instead, where a tap is chosen)
+};
+inline constexpr Facts reducer_facts[] = {
+    {true, false, false, false, false},  // Max
+    {true, false, false, false, false},  // Min
+    {true, true, false, false, false},   // Sum
+    {true, false, false, false, false},  // Mean
+    {false, false, true, true, false},   // Lp
+    {false, false, true, true, false},   // PowerMean
+    {false, false, true, true, false},   // RMS
+    {false, false, true, false, true},   // LogSumExp
+    {false, false, true, true, true},    // Soft
+};
+inline constexpr int reducers = sizeof reducer_facts / sizeof reducer_facts[0];
+constexpr const Facts& facts(Reducer r) { return reducer_facts[int(r)]; }
+
 struct Params {
   double p = 2.0;           // Lp, PowerMean; infinity is legal for Lp
   double eps = 0.0;         // PowerMean: x is clamped from below
@@ -57,6 +77,12 @@ struct Problem {
   int rank = 2;  // 1, 2 or 3 pooled axes
   Axis axes[3];
 };
+
+// Whether each output is one of its window's taps, which backward finds by its offset.
+inline bool selects(const Problem& p) {
+  return p.reducer == Reducer::Max || p.reducer == Reducer::Min ||
+         (p.reducer == Reducer::Lp && p.params.p == __builtin_inf());
+}
 
 // shape and stride hold 2 + rank entries (N, C, spatial...); strides count elements and may be negative or 0.
 struct View {

@@ -161,11 +161,6 @@ bool empty(const View& v, int rank) {
 
 bool floating(DType t) { return int(t) <= int(DType::bf16); }
 
-bool selects(const Problem& p) {
-  return p.reducer == Reducer::Max || p.reducer == Reducer::Min ||
-         (p.reducer == Reducer::Lp && p.params.p == __builtin_inf());
-}
-
 std::string check_offsets_type(DType t) {
   return t == DType::u8 || t == DType::i16 || t == DType::i32 ? std::string() : "offsets must be uint8, int16 or int32";
 }
@@ -176,8 +171,8 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
                const View* lse, const Exec& exec) {
   if (std::string wrong = check(problem, x, y); !wrong.empty()) return wrong;
   const bool integer = !floating(x.dtype);
-  if (integer && int(problem.reducer) > int(Reducer::Mean)) return "this reducer needs a floating input";
-  const DType want = problem.reducer == Reducer::Sum && integer ? DType::i64 : x.dtype;
+  if (integer && !facts(problem.reducer).integers) return "this reducer needs a floating input";
+  const DType want = integer && facts(problem.reducer).widens ? DType::i64 : x.dtype;
   if (y.dtype != want) return "output has the wrong dtype";
   if ((offsets != nullptr || indices != nullptr) && !selects(problem))
     return "only Max and Min have offsets or indices";
@@ -208,10 +203,11 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
     wrong = needs(offsets, dy, "indices", false);
     if (wrong.empty()) wrong = check_offsets_type(offsets->dtype);
     if (wrong.empty() && problem.reducer == Reducer::Lp) wrong = needs(x, dx, "input", true);
-  } else if (int(problem.reducer) >= int(Reducer::Lp)) {
-    wrong = needs(x, dx, "input", true);
-    if (wrong.empty() && problem.reducer != Reducer::LogSumExp) wrong = needs(y, dy, "output", true);
-    if (wrong.empty() && int(problem.reducer) >= int(Reducer::LogSumExp)) {
+  } else {
+    const Facts& keeps = facts(problem.reducer);
+    if (keeps.x) wrong = needs(x, dx, "input", true);
+    if (wrong.empty() && keeps.y) wrong = needs(y, dy, "output", true);
+    if (wrong.empty() && keeps.lse) {
       wrong = needs(lse, dy, "lse", false);
       if (wrong.empty() && lse->dtype != (dx.dtype == DType::f64 ? DType::f64 : DType::f32))
         wrong = "lse has the wrong dtype";

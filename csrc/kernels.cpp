@@ -159,10 +159,9 @@ static const char* forward_t(const Problem& pr, const View& x, const View& y, co
       break;
     default:
       if constexpr (real) {
-        if (pr.reducer == Reducer::Lp && pr.params.p == HUGE_VAL)
-          return choose<T, false, true>(pr, x, y, offsets, indices, exec);
+        if (selects(pr)) return choose<T, false, true>(pr, x, y, offsets, indices, exec);
         const Grid g = make_grid(pr, x, y, Merge::joins);
-        if (pr.reducer == Reducer::LogSumExp || pr.reducer == Reducer::Soft)
+        if (facts(pr.reducer).lse)
           fold_io<Plain<A, Sum>>(g, pr.reducer == Reducer::Soft ? 2 : 1, nullptr, exec,
                                  [&] { return Softmax<T>(pr, g, x, y, lse); });
         else
@@ -198,7 +197,7 @@ static const char* forward(const Problem& pr, const View& x, const View& y, cons
 
 static const char* backward(const Problem& pr, const View& dy, const View& dx, const View* x, const View* y,
                             const View* lse, const View* offsets, const Exec& exec) {
-  const bool chosen = int(pr.reducer) <= int(Reducer::Min) || (pr.reducer == Reducer::Lp && pr.params.p == HUGE_VAL);
+  const bool chosen = selects(pr);
   return with_float_type(dx.dtype, [&](auto t) {
     return backward_t<decltype(t)>(pr, dy, dx, x, y, lse, chosen ? offsets : nullptr, exec);
   });

@@ -78,7 +78,7 @@ inline Plan parse(std::string_view text) {
   Plan plan;
   Problem& problem = plan.problem;
   const auto reducer = in.number<i64>('(');
-  check(reducer >= 0 && reducer <= static_cast<i64>(Reducer::Soft), "plan: unknown reducer");
+  check(reducer >= 0 && reducer < reducers, "plan: unknown reducer");
   problem.reducer = static_cast<Reducer>(reducer);
   problem.params.p = in.number<double>(',');
   problem.params.eps = in.number<double>(',');

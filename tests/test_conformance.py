@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import (
@@ -27,7 +29,7 @@ from support import (
 )
 
 import poolkit as pk
-from poolkit import _core, reference
+from poolkit import _core, arrays, reference
 
 ISAS = _core.available_isas()
 # a divisor below the count of cells can push a mean out of its dtype: test_numerics says what happens then
@@ -52,6 +54,36 @@ def check(x, case, reducer, dtype, pooled, grad, dx):
 def _scale(values):
     """Sums of cells of both signs cancel: their error is relative to the cells, not to the sum."""
     return max(float(np.abs(values).max()), 0.5)
+
+
+def test_no_reducer_and_no_window_is_left_out():
+    assert {type(one) for one in REDUCERS} == set(pk.reducer.REDUCERS)
+    assert {type(case.window) for case in CASES} == set(pk.window.WINDOWS)
+
+
+def test_the_core_knows_the_codes_of_the_records_and_no_other():
+    codes = [kind.code for kind in pk.reducer.REDUCERS]
+    assert codes == list(range(len(codes)))
+    x, spec = np.ones((1, 1, 1)), S(1).plan((1,)).spec
+    for code in (*codes, -1, len(codes)):
+        arguments = (code, pk.Sum().params, spec, None, x, np.empty_like(x), None, None, None, 1)
+        if code in codes:
+            assert _core.forward(*arguments) is None
+        else:
+            with pytest.raises(ValueError, match="codes"):
+                _core.forward(*arguments)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("one", REDUCERS, ids=repr)
+def test_the_core_asks_for_what_the_records_keep(one, dtype):
+    """Without a thing that is kept, the backward pass refuses; without the others it does not."""
+    _, _, saved = arrays.forward(np.ones((1, 1, 4), dtype), S(2).plan((4,)), one, save=True)
+    grad = np.ones((1, 1, 2), dtype)
+    assert arrays.backward(grad, saved).shape == (1, 1, 4)
+    for name in one.keeps:
+        with pytest.raises(pk.PoolError, match="missing"):
+            arrays.backward(grad, replace(saved, **{name: None}))
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from poolkit import arrays
 from poolkit.errors import PoolError, PoolTypeError, show
 from poolkit.reducer import Reducer
-from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for
+from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,10 +73,11 @@ def pool(
     >>> pk.pool(x, pk.Adaptive((1, 2)), pk.Max(), return_indices=True)
     (array([[[[ 9., 11.]]]]), array([[[[ 9, 11]]]]))
     """
-    if not isinstance(cast(object, window), Sliding | Adaptive | Fractional | Global):
+    if not isinstance(cast(object, window), WINDOWS):
+        *names, last = (kind.__name__ for kind in WINDOWS)
         raise PoolTypeError(
             f"window={show(window)}",
-            f"window is Sliding, Adaptive, Fractional or Global, here {type(window).__name__}",
+            f"window is {', '.join(names)} or {last}, here {type(window).__name__}",
             "pass for example poolkit.Sliding(2)",
         )
     if not isinstance(cast(object, reducer), Reducer):

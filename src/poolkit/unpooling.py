@@ -36,7 +36,7 @@ def unpool(
     if values.ndim not in (rank + 1, rank + 2):
         raise PoolError(
             given,
-            f"mavaluesunpool{rank}d takes an input of {rank + 2} axes (N, C, {rank} pooled) or {rank + 1}, "
+            f"max_unpool{rank}d takes an input of {rank + 2} axes (N, C, {rank} pooled) or {rank + 1}, "
             f"here {values.ndim}",
             "pass what max pooling of the same rank returned",
         )

@@ -326,6 +326,9 @@ class Fractional:
         )
 
 
+WINDOWS = (Sliding, Adaptive, Fractional, Global)
+
+
 def fractional_starts_shape(size: int, out: int, kernel: int) -> npt.NDArray[np.int64]:
     """The starts for ``u = 0``."""
     return fractional_starts(AxisPlan("starts", size, out, kernel), np.zeros(1, np.float64))

@@ -51,6 +51,11 @@ def distinct(*shape):
     return values[torch.randperm(count, generator=torch.Generator().manual_seed(1))].view(shape)
 
 
+def test_no_reducer_and_no_window_is_left_out():
+    assert {type(reducer) for reducer in REDUCERS} == set(pk.reducer.REDUCERS)
+    assert {type(window) for window in WINDOWS} == set(pk.window.WINDOWS)
+
+
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("reducer", REDUCERS, ids=str)
 def test_gradcheck_in_two_dimensions(window, reducer):

@@ -99,7 +99,7 @@ GARBAGE = {
     "words": f"P.pool({X}, 'max 2x2')",
     "a very long plan": f"P.pool({X}, '0' * 10**7)",
     "zero bytes": f"P.pool({X}, MAX + chr(0))",
-    "unknown reducer": f"P.pool({X}, '9' + MAX[1:])",
+    "unknown reducer": f"P.pool({X}, '99' + MAX[1:])",
     "unknown kind": f"P.pool({X}, MAX.replace(' 0(6', ' 7(6'))",
     "four axes": "P.pool(torch.randn(1, 1, 6, 6, 6, 6), MAX[:21] + ' 0(6,3,2,2,0,0,1)' * 4)",
     "wrong rank": "P.pool(torch.randn(6, 5), MAX)",

@@ -1,12 +1,16 @@
 """Values, indices and gradients against torch.nn.functional, wherever torch is right (see test_differences.py)."""
 
 import itertools
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import poolkit as pk
+from poolkit import arrays
+from poolkit.plan import AxisPlan, Plan
 from poolkit.torch.functional import max_unpool, pool
 
 SIZES = {1: (11,), 2: (9, 12), 3: (5, 7, 6)}
@@ -331,3 +335,25 @@ def test_named_functions_remember_calls_and_stay_strict():
     torch.testing.assert_close(pk.avg_pool2d(x, 2, count_include_pad=False), F.avg_pool2d(x, 2))
     torch.testing.assert_close(pk.lp_pool2d(x.abs(), 3.0, 2), F.lp_pool2d(x.abs(), 3.0, 2))
     assert same(pk.adaptive_max_pool2d(x, (3, None)), F.adaptive_max_pool2d(x, (3, None)))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A window that lists its starts itself."""
+
+    rank, blame = None, "input x"
+
+    def plan(self, sizes):
+        return Plan(tuple(AxisPlan("starts", size, 3, 2, starts=np.array([[0, 1, size - 2]])) for size in sizes))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("reducer", [pk.Max(), pk.Mean(), pk.Lp(3), pk.Soft()], ids=lambda r: r.name)
+def test_a_window_with_starts_of_its_own_sees_the_same_cells_as_in_numpy(rank, reducer):
+    x = data(rank, torch.float64).requires_grad_()
+    y = pool(x, Listed(), reducer)
+    expected, _, saved = arrays.forward(x.detach().numpy(), Listed().plan(SIZES[rank]), reducer, save=True)
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    assert torch.equal(pool(x.detach(), Listed(), reducer), y)
+    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    np.testing.assert_array_equal(dx.numpy(), arrays.backward(np.ones_like(expected), saved))

@@ -21,7 +21,7 @@ from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
 from poolkit.reducer import REDUCERS, Reducer
 from poolkit.torch import autograd, ops
-from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for, spread
+from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +47,7 @@ class Call(NamedTuple):
     keeps: int
     offset_bytes: int
     squeeze: bool
+    starts: tuple[tuple[int, ...], ...] | None  # one row for all planes, or one for each
     fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
 
 
@@ -159,7 +160,7 @@ def run(
         call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
     if call is None:
         call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
-    if x.requires_grad or call.fractional is not None or call.squeeze or not _plain():
+    if x.requires_grad or call.starts or call.fractional or call.squeeze or not _plain():
         return _pool(x, call, return_indices, samples, seed)
     try:
         return ops.pool_with_indices(x, call.plan) if return_indices else ops.pool(x, call.plan)
@@ -185,7 +186,8 @@ def find_call(
             f"only reducers that choose a cell have indices, and {reducer.name} chooses none",
             "drop return_indices, or use Max() or Min()",
         )
-    if isinstance(window, Fractional):
+    drawn = isinstance(window, Fractional)
+    if drawn:
         # The samples are tensors, and become starts by torch operations that torch.compile can see.
         window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
     plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
@@ -195,7 +197,8 @@ def find_call(
         autograd.mask(reducer.keeps),
         offset_dtype(plan).itemsize if "offsets" in reducer.keeps else 0,
         isinstance(window, Global) and not window.keepdims,
-        None if plan.starts is None else tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes),
+        None if drawn or plan.starts is None else tuple(tuple(map(int, row)) for row in plan.starts),
+        tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes) if drawn else None,
     )
     try:
         if len(_calls) >= 4096:
@@ -229,8 +232,7 @@ def _as_given(window: Window, reducer: Reducer) -> Parts:
 
 # Dynamo can hand plain values to a function whose result is constant, but not records.
 _FIELDS: dict[type[Any], tuple[str, ...]] = {
-    record: tuple(field.name for field in fields(record) if field.compare)
-    for record in (Sliding, Adaptive, Fractional, Global, *REDUCERS)
+    record: tuple(field.name for field in fields(record) if field.compare) for record in (*WINDOWS, *REDUCERS)
 }
 
 
@@ -356,7 +358,9 @@ def _plain() -> bool:
 
 def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int | None) -> Result:
     outputs: Any
-    starts = None if call.fractional is None else _starts(x, call.fractional, samples, seed)
+    starts = None if call.starts is None else torch.tensor(call.starts, device=x.device)
+    if call.fractional is not None:
+        starts = _starts(x, call.fractional, samples, seed)
     arguments = (x, starts, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
         if _compiling() or _plain():

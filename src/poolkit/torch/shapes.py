@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from poolkit.reducer import REDUCERS, Lp
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,12 +31,11 @@ DTYPES: dict[torch.dtype, int] = {
 }
 OFFSET_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
-# The core's codes of the reducers that need a rule of their own here.
-SELECT, SUM, LP, SOFTMAX = (0, 1), 2, 4, (7, 8)
+_BY_CODE = {kind.code: kind for kind in REDUCERS}
 
 _AXIS = r" ([0-2])\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
 _NUMBER = r"(-?[0-9.e+-]+|inf)"
-_PLAN = re.compile(rf"([0-8])\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01])\)((?:{_AXIS}){{1,3}})")
+_PLAN = re.compile(rf"(\d{{1,3}})\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01])\)((?:{_AXIS}){{1,3}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def decode(plan: str) -> Decoded:
         raise RuntimeError("poolkit: plan: expected the text that poolkit.torch.ops.encode makes")
     reducer, *params = match.groups()[:7]
     p, eps, beta, *_ = map(float, params)
-    require(p > 0 and (reducer == str(LP) or p < math.inf), "plan: p must be above 0")
+    require(int(reducer) in _BY_CODE, "plan: unknown reducer")
+    require(p > 0 and (int(reducer) == Lp.code or p < math.inf), "plan: p must be above 0")
     require(0 <= eps < math.inf, "plan: eps must be finite and not negative")
     require(beta != 0 and math.isfinite(beta), "plan: beta must be finite and not 0")
     axes = [tuple(map(int, axis)) for axis in re.findall(_AXIS, match.group(8))]
@@ -140,15 +142,16 @@ def output_dtype(reducer: int, dtype: torch.dtype) -> torch.dtype:
     require(dtype in DTYPES, f"unsupported dtype {dtype}")
     if dtype.is_floating_point:
         return dtype
-    require(reducer <= 3, "this reducer takes floating-point input only")
-    return torch.int64 if reducer == SUM else dtype
+    require(_BY_CODE[reducer].integers, "this reducer takes floating-point input only")
+    return torch.int64 if _BY_CODE[reducer].widens else dtype
 
 
 def outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
     """Empty outputs: y, then one tensor of y's shape per extra dtype (None: that of lse)."""
     what = decode(plan)
-    require(None not in extra or what.reducer in SOFTMAX, "only LogSumExp and Soft have lse")
-    chooses = what.reducer in SELECT or (what.reducer == LP and math.isinf(what.params[0]))
+    kind = _BY_CODE[what.reducer]
+    require(None not in extra or kind.core == "softmax", "only LogSumExp and Soft have lse")
+    chooses = kind.core == "select" or (kind is Lp and math.isinf(what.params[0]))
     require(None in extra or not extra or chooses, "only Max, Min and Lp(inf) choose an element")
     shape = (*_planes(x, what.rank, what.sizes, "x"), *what.outs)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
