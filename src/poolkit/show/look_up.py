@@ -26,7 +26,7 @@ def names_of(entry: Entry) -> tuple[str, ...]:
     """What an entry answers to; the first is its name."""
     names = [entry.name, entry.en, entry.zh, *([entry.torch] if entry.torch else []), *_ALSO.get(entry.name, ())]
     # A reducer's name means its plain pooling, not the adaptive or fractional one.
-    return (*names, entry.reducer.__name__) if entry.window is Sliding else tuple(names)
+    return (*names, entry.reducer.__name__) if entry.reducer and entry.window is Sliding else tuple(names)
 
 
 def find(name: str) -> Entry | None:
@@ -55,9 +55,11 @@ def record(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "en": entry.en,
         "zh": entry.zh,
-        "functions": [f"{entry.name}{rank}d" for rank in (1, 2, 3)],
-        "window": entry.window.__name__,
-        "reducer": entry.reducer.__name__,
+        "family": entry.family,
+        "functions": entry.functions,
+        "modules": entry.modules,
+        "window": entry.window and entry.window.__name__,
+        "reducer": entry.reducer and entry.reducer.__name__,
         "formula": entry.formula,
         "latex": entry.latex,
         "parameters": [name for name, *_ in entry.parameters],

@@ -101,9 +101,11 @@ def print_entry(entry: Entry, lang: str) -> None:
     def part(en: str, zh: str) -> None:
         console.print(f"\n[bold]{Words(en, zh).say(lang)}[/bold]")
 
-    functions = ", ".join(f"{entry.name}{rank}d" for rank in (1, 2, 3))
     console.print(f"[bold]{entry.name}[/bold]  {entry.zh if chinese else entry.en}")
-    console.print(f"{functions}  =  {entry.window.__name__} × {entry.reducer.__name__}")
+    if entry.reducer and entry.window:
+        console.print(f"{', '.join(entry.functions)}  =  {entry.window.__name__} × {entry.reducer.__name__}")
+    else:
+        console.print(", ".join(f"poolkit.nn.{module}" for module in entry.modules))
     console.print(f"\n    {entry.formula}", markup=False)
     part("When to use it", "何时使用")
     console.print(entry.when_zh if chinese else entry.when)
@@ -112,16 +114,17 @@ def print_entry(entry: Entry, lang: str) -> None:
     for name, meaning, meaning_zh in entry.parameters:
         table.add_row(name, meaning_zh if chinese else meaning)
     console.print(table)
-    part("What it promises", "保证")
-    promises = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, name_zh, promise in (
-        ("NaN", "NaN", entry.reducer.nan),
-        ("ties", "并列", entry.reducer.ties),
-        ("empty windows", "空窗口", entry.reducer.empty),
-        ("precision", "精度", entry.reducer.precision),
-    ):
-        promises.add_row(name_zh if chinese else name, promise_zh(promise) if chinese else promise)
-    console.print(promises)
+    if entry.reducer:
+        part("What it promises", "保证")
+        promises = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for name, name_zh, promise in (
+            ("NaN", "NaN", entry.reducer.nan),
+            ("ties", "并列", entry.reducer.ties),
+            ("empty windows", "空窗口", entry.reducer.empty),
+            ("precision", "精度", entry.reducer.precision),
+        ):
+            promises.add_row(name_zh if chinese else name, promise_zh(promise) if chinese else promise)
+        console.print(promises)
     part("Source", "出处")
     console.print(entry.source, markup=False)
     same = f"{entry.torch}1d, 2d, 3d" if entry.torch else Words("none", "无").say(lang)

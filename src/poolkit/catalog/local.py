@@ -1,65 +1,13 @@
-"""The catalogue: one entry for each named pooling, with its formula, its source and when to use it.
-
-The command line, the report, the documentation and the tests read it; a pooling does not. `CATALOG` keeps the order in
-which a newcomer should meet them.
-
->>> from poolkit.catalog import entry
->>> entry("max_pool").formula
-'y = max x'
-"""
+"""Windows with the reducers that every network uses: maxima, means, sums, norms and their smooth relatives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from poolkit import reducer, window
+from poolkit.catalog.entry import INDICES, KERNEL, OUTPUT, SLIDING, Entry
 
-_KERNEL = ("kernel_size", "cells of a window, an int or one per axis", "窗口的大小，一个整数或每轴一个")
-_SLIDING = (
-    _KERNEL,
-    ("stride", "distance between windows; None: the kernel", "窗口的间距；None 表示与窗口同大"),
-    (
-        "padding",
-        'cells added on both sides, or "same", "same_lower", "valid"',
-        '两侧补的格数，或 "same"、"same_lower"、"valid"',
-    ),
-    ("dilation", "distance between the cells of a window", "窗口内采样点的间距"),
-    ("ceil_mode", "keep a last window that overhangs the end", "保留末尾伸出边界的窗口"),
-)
-_INDICES = ("return_indices", "also give the position of the chosen cell", "同时返回被选中格子的位置")
-_OUTPUT = ("output_size", "windows per axis; None keeps an axis", "每轴的窗口数；None 表示保持该轴不变")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One named pooling. `name` gives the functions `name`1d, `name`2d and `name`3d."""
-
-    name: str
-    en: str
-    zh: str
-    formula: str
-    latex: str
-    reducer: type[reducer.Reducer]
-    window: type[window.Sliding | window.Adaptive | window.Fractional]
-    parameters: tuple[tuple[str, str, str], ...] = field(repr=False)  # name, meaning, 含义
-    source: str
-    when: str
-    when_zh: str
-    call: str  # a runnable line that makes y from x, float32 [1, 3, 32, 32]
-    torch: str | None = None  # the module's name in torch.nn without its rank
-
-
-def entry(name: str) -> Entry:
-    """The entry with exactly this name.
-
-    Raises:
-        KeyError: there is none.
-    """
-    return _BY_NAME[name]
-
-
-CATALOG: tuple[Entry, ...] = (
+ENTRIES: tuple[Entry, ...] = (
     Entry(
+        family="local",
         name="max_pool",
         en="Max pooling",
         zh="最大池化",
@@ -67,7 +15,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y = \max_{i} x_i",
         reducer=reducer.Max,
         window=window.Sliding,
-        parameters=(*_SLIDING, _INDICES),
+        parameters=(*SLIDING, INDICES),
         source="Riesenhuber and Poggio, 1999 (Nature Neuroscience 2)",
         when="Keeps the strongest answer of each window and forgets where it was. The usual choice inside "
         "convolutional networks, where it matters whether a feature is there and not how often.",
@@ -77,6 +25,7 @@ CATALOG: tuple[Entry, ...] = (
         torch="MaxPool",
     ),
     Entry(
+        family="local",
         name="min_pool",
         en="Min pooling",
         zh="最小池化",
@@ -84,7 +33,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y = \min_{i} x_i",
         reducer=reducer.Min,
         window=window.Sliding,
-        parameters=(*_SLIDING, _INDICES),
+        parameters=(*SLIDING, INDICES),
         source="grey-scale erosion: Serra, 1982 (Image Analysis and Mathematical Morphology)",
         when="Keeps the weakest answer: dark marks on light paper, worst cases, distances. With stride 1 it is "
         "erosion, and with max pooling it makes opening and closing.",
@@ -93,6 +42,7 @@ CATALOG: tuple[Entry, ...] = (
         call="y = pk.min_pool2d(x, 3, stride=1, padding=1)",
     ),
     Entry(
+        family="local",
         name="avg_pool",
         en="Average pooling",
         zh="平均池化",
@@ -101,7 +51,7 @@ CATALOG: tuple[Entry, ...] = (
         reducer=reducer.Mean,
         window=window.Sliding,
         parameters=(
-            *_SLIDING,
+            *SLIDING,
             ("count_include_pad", "padding counts in n", "n 是否计入补的格"),
             ("divisor_override", "divide by this instead of n", "用它代替 n 作除数"),
         ),
@@ -113,6 +63,7 @@ CATALOG: tuple[Entry, ...] = (
         torch="AvgPool",
     ),
     Entry(
+        family="local",
         name="sum_pool",
         en="Sum pooling",
         zh="求和池化",
@@ -120,7 +71,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y = \sum_{i} x_i",
         reducer=reducer.Sum,
         window=window.Sliding,
-        parameters=_SLIDING,
+        parameters=SLIDING,
         source="histogram-style pooling; SPoC descriptors: Babenko and Lempitsky, 2015 (arXiv:1510.07493)",
         when="Counts and energies: how much there is in a window, not how much on average. Integers add up exactly, in "
         "int64.",
@@ -128,6 +79,7 @@ CATALOG: tuple[Entry, ...] = (
         call="y = pk.sum_pool2d(x, 4)",
     ),
     Entry(
+        family="local",
         name="lp_pool",
         en="Lp pooling",
         zh="Lp 池化",
@@ -135,7 +87,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y = \left( \sum_{i} |x_i|^p \right)^{1/p}",
         reducer=reducer.Lp,
         window=window.Sliding,
-        parameters=(("norm_type", "p, above 0 or infinity", "p，大于 0 或无穷大"), *_SLIDING),
+        parameters=(("norm_type", "p, above 0 or infinity", "p，大于 0 或无穷大"), *SLIDING),
         source="Sermanet, Chintala and LeCun, 2012 (arXiv:1204.3968)",
         when="A dial between the sum of magnitudes (p = 1) and the largest magnitude (p = infinity); p = 2 is the "
         "energy of a window. Grows with the size of the window.",
@@ -144,6 +96,7 @@ CATALOG: tuple[Entry, ...] = (
         torch="LPPool",
     ),
     Entry(
+        family="local",
         name="power_mean_pool",
         en="Power-mean pooling (GeM)",
         zh="幂平均池化（GeM）",
@@ -152,10 +105,10 @@ CATALOG: tuple[Entry, ...] = (
         reducer=reducer.PowerMean,
         window=window.Sliding,
         parameters=(
-            _KERNEL,
+            KERNEL,
             ("p", "above 0; 1 is the mean, large values approach the maximum", "大于 0;1 为平均，越大越接近最大"),
             ("eps", "cells below it count as it", "小于它的格子按它计"),
-            *_SLIDING[1:],
+            *SLIDING[1:],
         ),
         source="Radenovic, Tolias and Chum, 2018 (arXiv:1711.02512)",
         when="Image retrieval and fine-grained recognition, usually over the whole map: between mean and maximum, and "
@@ -165,6 +118,7 @@ CATALOG: tuple[Entry, ...] = (
         call="y = pk.pool(x, pk.Global(), pk.PowerMean(p=3.0))",
     ),
     Entry(
+        family="local",
         name="rms_pool",
         en="RMS pooling",
         zh="均方根池化",
@@ -172,7 +126,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y = \sqrt{\frac{1}{n} \sum_{i} x_i^2}",
         reducer=reducer.RMS,
         window=window.Sliding,
-        parameters=_SLIDING,
+        parameters=SLIDING,
         source="L2 pooling: Hyvarinen and Hoyer, 2001 (Vision Research 41)",
         when="The strength of a signal with both signs: sound, vibration, filter pairs. Independent of the window's "
         "size, unlike the Lp norm.",
@@ -180,6 +134,7 @@ CATALOG: tuple[Entry, ...] = (
         call="y = pk.rms_pool2d(x, 4)",
     ),
     Entry(
+        family="local",
         name="lse_pool",
         en="LogSumExp pooling",
         zh="对数指数和池化",
@@ -188,10 +143,10 @@ CATALOG: tuple[Entry, ...] = (
         reducer=reducer.LogSumExp,
         window=window.Sliding,
         parameters=(
-            _KERNEL,
+            KERNEL,
             ("beta", "sharpness, not 0; negative values lean to the minimum", "锐度，不为 0；负值偏向最小"),
             ("mean", "mean inside the logarithm, else the sum", "对数内取平均，否则取和"),
-            *_SLIDING[1:],
+            *SLIDING[1:],
         ),
         source="Pinheiro and Collobert, 2015 (arXiv:1411.6228)",
         when="A smooth maximum whose gradient reaches all cells: weakly supervised localisation and segmentation, "
@@ -201,6 +156,7 @@ CATALOG: tuple[Entry, ...] = (
         call="y = pk.lse_pool2d(x, 4, beta=5.0)",
     ),
     Entry(
+        family="local",
         name="soft_pool",
         en="Soft pooling",
         zh="软池化",
@@ -208,7 +164,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y = \frac{\sum_{i} x_i e^{\beta x_i}}{\sum_{i} e^{\beta x_i}}",
         reducer=reducer.Soft,
         window=window.Sliding,
-        parameters=(_KERNEL, ("beta", "sharpness, not 0", "锐度，不为 0"), *_SLIDING[1:]),
+        parameters=(KERNEL, ("beta", "sharpness, not 0", "锐度，不为 0"), *SLIDING[1:]),
         source="Stergiou, Poppe and Kalliatakis, 2021 (arXiv:2101.00440)",
         when="A mean weighted towards the strong cells: keeps more detail than max and more contrast than the mean. A "
         "drop-in for max pooling when every input should learn.",
@@ -217,6 +173,7 @@ CATALOG: tuple[Entry, ...] = (
         call="y = pk.soft_pool2d(x, 2)",
     ),
     Entry(
+        family="local",
         name="adaptive_max_pool",
         en="Adaptive max pooling",
         zh="自适应最大池化",
@@ -224,7 +181,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y_j = \max_{\lfloor j I / O \rfloor \le i < \lceil (j + 1) I / O \rceil} x_i",
         reducer=reducer.Max,
         window=window.Adaptive,
-        parameters=(_OUTPUT, _INDICES),
+        parameters=(OUTPUT, INDICES),
         source="spatial pyramid pooling: He et al., 2014 (arXiv:1406.4729)",
         when="A fixed output from inputs of any size, by the strongest answer of each part: in front of a linear "
         "layer, or for regions of different sizes.",
@@ -233,6 +190,7 @@ CATALOG: tuple[Entry, ...] = (
         torch="AdaptiveMaxPool",
     ),
     Entry(
+        family="local",
         name="adaptive_avg_pool",
         en="Adaptive average pooling",
         zh="自适应平均池化",
@@ -240,7 +198,7 @@ CATALOG: tuple[Entry, ...] = (
         latex=r"y_j = \frac{1}{n_j} \sum_{\lfloor j I / O \rfloor \le i < \lceil (j + 1) I / O \rceil} x_i",
         reducer=reducer.Mean,
         window=window.Adaptive,
-        parameters=(_OUTPUT,),
+        parameters=(OUTPUT,),
         source="global average pooling: Lin, Chen and Yan, 2014 (arXiv:1312.4400)",
         when="The head of most classifiers: output_size=1 is global average pooling. Takes inputs of any size.",
         when_zh="大多数分类器的头部：output_size=1 就是全局平均池化。可接受任意大小的输入。",
@@ -248,6 +206,7 @@ CATALOG: tuple[Entry, ...] = (
         torch="AdaptiveAvgPool",
     ),
     Entry(
+        family="local",
         name="fractional_max_pool",
         en="Fractional max pooling",
         zh="分数最大池化",
@@ -257,15 +216,15 @@ CATALOG: tuple[Entry, ...] = (
         reducer=reducer.Max,
         window=window.Fractional,
         parameters=(
-            _KERNEL,
-            _OUTPUT,
+            KERNEL,
+            OUTPUT,
             (
                 "output_ratio",
                 "instead of output_size: the share of each side, in (0, 1]",
                 "代替 output_size：每边保留的比例，在（0，1] 内",
             ),
             ("seed", "of the random places of the windows", "窗口随机位置的种子"),
-            _INDICES,
+            INDICES,
         ),
         source="Graham, 2014 (arXiv:1412.6071)",
         when="Shrinks by a factor that is not whole, such as 1.4, so that a network can have more pooling layers; the "
@@ -275,6 +234,7 @@ CATALOG: tuple[Entry, ...] = (
         torch="FractionalMaxPool",
     ),
     Entry(
+        family="local",
         name="max_unpool",
         en="Max unpooling",
         zh="最大反池化",
@@ -284,7 +244,7 @@ CATALOG: tuple[Entry, ...] = (
         window=window.Sliding,
         parameters=(
             ("indices", "positions that max_pool gave with return_indices", "max_pool 以 return_indices 给出的位置"),
-            *_SLIDING[:3],
+            *SLIDING[:3],
             ("output_size", "the size before pooling, where it is not unique", "池化前的大小，用于不唯一的情形"),
         ),
         source="Zeiler, Taylor and Fergus, 2011 (Adaptive Deconvolutional Networks)",
@@ -295,43 +255,3 @@ CATALOG: tuple[Entry, ...] = (
         torch="MaxUnpool",
     ),
 )
-
-_BY_NAME = {row.name: row for row in CATALOG}
-
-PROMISES_ZH = {
-    "A NaN in a window makes its output NaN; other windows are untouched.": (
-        "窗口里有 NaN，输出就是 NaN；其他窗口不受影响。"
-    ),
-    "A NaN in a window makes its output NaN, and the reported index is that of the first NaN.": (
-        "窗口里有 NaN，输出就是 NaN，返回的位置是第一个 NaN 的位置。"
-    ),
-    "Does not choose between cells, so there are no ties.": "不在格子之间做选择，因此没有并列。",
-    "The first of equal cells in row-major order is chosen, and alone receives the gradient.": (
-        "相等时取行优先顺序的第一个，梯度也只传给它。"
-    ),
-    "A window without a single real cell is an error when the plan is made.": (
-        "一个真实格子都没有的窗口，在制定计划时就报错。"
-    ),
-    "Exact: the result is one of the cells. Padding is never a candidate.": (
-        "精确：结果就是其中一个格子的值。补的格永远不参与比较。"
-    ),
-    "float16 and bfloat16 accumulate in float32; float32 sums in blocks, within 4 ulp up to 2**24 cells.": (
-        "float16 与 bfloat16 以 float32 累加；float32 分块求和，2**24 个格子以内误差不超过 4 ulp。"
-    ),
-    "Integers accumulate in int64.": "整数以 int64 累加。",
-    "An integer mean keeps its dtype, rounded to nearest, ties to even.": (
-        "整数的平均保持原类型，四舍六入，逢五取偶。"
-    ),
-    "Scaled, so that no power overflows or vanishes on the way.": "计算中先缩放，任何乘方都不会上溢或消失。",
-    "The largest exponent is taken out first, so nothing overflows; half precision accumulates in float32.": (
-        "先提出最大的指数，因此不会上溢；半精度以 float32 累加。"
-    ),
-}
-"""The reducers' promises in Chinese, sentence by sentence."""
-
-
-def promise_zh(promise: str) -> str:
-    """A reducer's promise in Chinese; sentences without a translation stay English."""
-    for english, chinese in PROMISES_ZH.items():
-        promise = promise.replace(english, chinese)
-    return promise.replace("。 ", "。")
