@@ -32,12 +32,13 @@ def print_study(study: Study, lang: str) -> None:
     )
     # Just under 80 columns: what a terminal, a log or a README has.
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column(Words("reducer", "归约").say(lang), no_wrap=True)
+    # Where it is narrow, long names give way and numbers do not.
+    table.add_column(Words("reducer", "归约").say(lang), overflow="fold")
     for lens in study.lenses:
-        table.add_column(lens.name.say(lang).lower(), justify="right")
+        table.add_column(lens.name.say(lang).lower(), justify="right", no_wrap=True)
     for heading in ("poolkit", "torch"):
-        table.add_column(heading, justify="right")
-    table.add_column(Words("faster", "快").say(lang), justify="right", style="bold")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(Words("faster", "快").say(lang), justify="right", style="bold", no_wrap=True)
     for operator in study.operators:
         race = study.cell(operator, first).race
         errors = [f"{study.cell(operator, lens).loss.rms * 255:.1f}" for lens in study.lenses]
