@@ -214,7 +214,7 @@ def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
                     f"Shrinks to {ratio:g} of each side by steps that vary at random (Graham, 2014); seed 0.",
                     f"每边缩到原来的 {ratio:g} 倍，步长随机变化（Graham，2014）；种子为 0。",
                 ),
-                Fractional(kernel, output_ratio=ratio, random_samples=_shared_samples(channels=3)),
+                Fractional(kernel, output_ratio=ratio, random_samples=shared_samples(channels=3)),
             )
         )
     side = min(7, height, width)
@@ -238,7 +238,7 @@ def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
     return tuple(made)
 
 
-def _shared_samples(channels: int) -> NDArray[np.float32]:
+def shared_samples(channels: int) -> NDArray[np.float32]:
     """Uniforms for one picture, the same for each of its colours: they must move together: [1, channels, 2]."""
     drawn = np.random.default_rng(0).random((1, 1, 2), dtype=np.float32)
     return np.repeat(drawn, channels, axis=1)
