@@ -284,6 +284,22 @@ def test_explain_tells_everything_and_its_example_runs(poolkit_process, row):
     assert re.match(r"\(1, 3, \d+, \d+\)" if row.functions else r"\(\d+,", ran.stdout)
 
 
+def test_an_entry_of_modules_alone_is_explained(poolkit_process, monkeypatch):
+    pytest.importorskip("torch")
+    call = "pooled = nn.MaxPool2d(2)(t)\ny = torch.cat(\n    [pooled],\n)"
+    row = dataclasses.replace(
+        CATALOG[0], name="bag_pool", reducer=None, window=None, torch=None, modules=("BagPool", "BagPool2d"), call=call
+    )
+    monkeypatch.setattr("poolkit.show.look_up.CATALOG", (*CATALOG, row))
+    for spelling in ("BagPool2d", "bagpool", "bag_pool"):
+        text = explained(spelling)
+        assert text.startswith("bag_pool")
+        assert "poolkit.nn.BagPool, poolkit.nn.BagPool2d" in text
+        assert "What it promises" not in text
+    ran = poolkit_process(code=textwrap.dedent(text.split("Example\n")[1]))
+    assert ran.stdout == "(1, 3, 16, 16)\n", ran.stderr
+
+
 def test_explain_in_chinese():
     done = invoke("explain", "soft_pool", "--lang", "zh")
     for words in ("软池化", "局部池化", "何时使用", "何时不用", "参数", "梯度", "保证", "陷阱", "出处", "示例"):

@@ -45,12 +45,12 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         cost=(
             (
-                "Comparisons only; windows that overlap share them, so that at stride 1 a 31x31 window takes about "
-                "twice the time of a 3x3 one. Training keeps the place in its window for each output: one byte, two "
-                "from 256 cells on."
+                "Comparisons only; windows that overlap share them, so that at stride 1 a 31x31 window takes little "
+                "more than twice the time of a 3x3 one. Training keeps the place in its window for each output: one "
+                "byte, two from 256 cells on."
             ),
             (
-                "只有比较；重叠的窗口共用比较结果，因此步长为 1 时 31x31 的窗口约为 3x3 的两倍时间。"
+                "只有比较；重叠的窗口共用比较结果，因此步长为 1 时 31x31 的窗口只比 3x3 的两倍时间略多。"
                 "训练时每个输出只保存它在窗口内的位置：一个字节，窗口达到 256 格起为两个字节。"
             ),
         ),
@@ -175,10 +175,10 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         cost=(
             (
-                "Additions only; windows that overlap share partial sums, so that the time hardly depends on the "
-                "window's size. Training keeps nothing."
+                "Additions only; windows that overlap share partial sums, so that at stride 1 a 31x31 window takes "
+                "about twice the time of a 3x3 one. Training keeps nothing."
             ),
-            "只有加法；重叠的窗口共用部分和，因此时间几乎与窗口大小无关。训练时不保存任何东西。",
+            "只有加法；重叠的窗口共用部分和，因此步长为 1 时 31x31 的窗口约为 3x3 的两倍时间。训练时不保存任何东西。",
         ),
         traps=(
             (

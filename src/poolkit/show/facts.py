@@ -76,8 +76,10 @@ def example(entry: Entry) -> tuple[str, ...]:
     """Lines of Python that run as they stand."""
     words = set(re.findall(r"[A-Za-z_]\w*", entry.call))
     lines = ["import numpy as np, poolkit as pk"]
-    if words & {"torch", "t", "nn"}:
-        lines.append("import torch, poolkit.nn as nn")
+    if words & {"torch", "t"}:
+        lines.append("import torch")
+    if "nn" in words:
+        lines.append("import poolkit.nn as nn")
     lines.append("x = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)")
     if "t" in words:
         lines.append("t = torch.from_numpy(x)")

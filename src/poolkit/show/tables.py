@@ -88,7 +88,7 @@ def print_catalog(rows: Sequence[Entry], lang: str) -> None:
     for entry in rows:
         called = [entry.name, entry.zh] if chinese else [entry.name]
         table.add_row(*called, entry.family, escape(entry.formula), entry.torch or "–")
-    console = Console()
+    console = Console(emoji=False)  # a formula may hold :m: and mean it
     console.print(table, highlight=False)
     console.print()
     hint = Words(
@@ -102,9 +102,10 @@ def print_catalog(rows: Sequence[Entry], lang: str) -> None:
 
 def print_entry(entry: Entry, lang: str) -> None:
     """The answer of `poolkit explain`."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     kin = KIN[entry.family]
-    console.print(f"[bold]{entry.name}[/bold]  {Words(entry.en, entry.zh).say(lang)}  ({Words(*kin.title).say(lang)})")
+    called = escape(Words(entry.en, entry.zh).say(lang))
+    console.print(f"[bold]{entry.name}[/bold]  {called}  ({Words(*kin.title).say(lang)})")
     if entry.functions:
         made_of = product(entry)
         console.print(f"{', '.join(entry.functions)}{f'  =  {made_of}' if made_of else ''}")
