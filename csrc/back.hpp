@@ -273,7 +273,8 @@ static const char* route(const Problem& pr, const View& dy, const View& dx, cons
   i64 line[3], next = 1;
   for (int i = w; i >= 0; --i) line[i] = next, next *= dx.shape[2 + i];
   const auto step = [&](int i) { return step_of(pr.axes[i]); };
-  const bool magnitude = pr.reducer == Reducer::Lp;
+  const bool magnitude = pr.reducer == Reducer::Lp, drawn = pr.params.sample;
+  const i64 none = offsets.dtype == DType::u8 ? 0xff : offsets.dtype == DType::i16 ? 0xffff : 0x7fffffff;
   const i64 planes = dx.shape[0] * dx.shape[1];
   std::atomic<bool> outside{false};
   parallel(exec, planes, std::max<i64>(1, (i64(1) << 15) / (size + outs)), [&](i64 begin, i64 end) {
@@ -318,6 +319,7 @@ static const char* route(const Problem& pr, const View& dy, const View& dx, cons
             t = static_cast<const std::uint16_t*>(offsets.data)[at];
           else
             t = static_cast<const std::int32_t*>(offsets.data)[at];
+          if (drawn && t == none) continue;
           bool inside = t >= 0 && t < taps;
           if (inside && !(whole && k.n == box[w])) {
             count[w] = k.n;

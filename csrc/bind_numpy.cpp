@@ -104,12 +104,15 @@ class Call {
  public:
   Call(int reducer, const std::vector<double>& params, const std::vector<i64>& spec, nb::handle starts) {
     if (reducer < 0 || reducer >= poolkit::reducers) throw nb::value_error("reducer is not one of the core's codes");
-    if (params.size() != 6) throw nb::value_error("params holds p, eps, beta, divisor, include_pad and mean");
+    if (params.size() != 9)
+      throw nb::value_error("params holds p, eps, beta, divisor, include_pad, mean, level, mode and sample");
     if (spec.empty() || spec.size() % 8 != 0 || spec.size() > 24)
       throw nb::value_error("spec holds eight integers for each of 1 to 3 axes");
     if (!(params[3] >= 0 && params[3] <= 9007199254740992.0)) throw nb::value_error("divisor lies in 0 .. 2**53");
     problem.reducer = poolkit::Reducer(reducer);
-    problem.params = {params[0], params[1], params[2], i64(params[3]), params[4] != 0, params[5] != 0};
+    if (!(params[7] >= 0 && params[7] < 100)) throw nb::value_error("mode is one of the core's codes");
+    problem.params = {params[0],      params[1], params[2],      i64(params[3]), params[4] != 0,
+                      params[5] != 0, params[6], int(params[7]), params[8] != 0};
     problem.rank = int(spec.size() / 8);
     i64 total = 0;
     for (int i = 0; i < problem.rank; ++i) {
@@ -178,6 +181,11 @@ class Optional {
   std::optional<Buffer> buffer_;
 };
 
+// The array beside x: of the output's rank, or [1, channels, weights].
+int extra_rank(const Call& call) {
+  return poolkit::facts(call.problem.reducer).extra == poolkit::Extra::kernel ? 1 : call.problem.rank;
+}
+
 constexpr std::initializer_list<DType> offset_types = {DType::u8, DType::i16, DType::i32};
 
 DType wide(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
@@ -198,7 +206,7 @@ std::optional<std::string> released(Fn&& fn) {
 
 std::optional<std::string> forward(int reducer, const std::vector<double>& params, const std::vector<i64>& spec,
                                    nb::object starts, nb::object x, nb::object y, nb::object offsets,
-                                   nb::object indices, nb::object lse, int dtype) {
+                                   nb::object indices, nb::object lse, nb::object extra, int dtype) {
   Call call(reducer, params, spec, starts);
   const int rank = call.problem.rank;
   const DType type = type_row(dtype).dtype;
@@ -207,20 +215,22 @@ std::optional<std::string> forward(int reducer, const std::vector<double>& param
   in.as(type, "x");
   out.as(integer && poolkit::facts(call.problem.reducer).widens ? DType::i64 : type, "y");
   Optional off(offsets, "indices (as offsets)", rank, true), where(indices, "indices", rank, true),
-      sums(lse, "lse", rank, true);
+      sums(lse, "lse", rank, true), more(extra, "extra", extra_rank(call), false);
+  more.as(wide(type));
   off.any_of(offset_types);
   where.as(DType::i64);
   sums.as(wide(type));
   call.check_planes(in.view);
   return released([&] {
-    return poolkit::forward(call.problem, in.view, out.view, off.view(), where.view(), sums.view(),
+    return poolkit::forward(call.problem, in.view, out.view, off.view(), where.view(), sums.view(), more.view(),
                             poolkit::own_threads());
   });
 }
 
 std::optional<std::string> backward(int reducer, const std::vector<double>& params, const std::vector<i64>& spec,
                                     nb::object starts, nb::object dy, nb::object dx, nb::object x, nb::object y,
-                                    nb::object lse, nb::object offsets, int dtype) {
+                                    nb::object lse, nb::object offsets, nb::object extra, nb::object dextra,
+                                    int dtype) {
   Call call(reducer, params, spec, starts);
   const int rank = call.problem.rank;
   const DType type = type_row(dtype).dtype;
@@ -229,6 +239,9 @@ std::optional<std::string> backward(int reducer, const std::vector<double>& para
   out.as(type, "dx");
   Optional in(x, "x", rank, false), result(y, "y", rank, false), sums(lse, "lse", rank, false);
   Optional off(offsets, "indices (as offsets)", rank, false);
+  Optional more(extra, "extra", extra_rank(call), false), more_grad(dextra, "dextra", extra_rank(call), true);
+  more.as(wide(type));
+  more_grad.as(wide(type));
   in.as(type);
   result.as(type);
   sums.as(wide(type));
@@ -236,12 +249,12 @@ std::optional<std::string> backward(int reducer, const std::vector<double>& para
   call.check_planes(out.view);
   return released([&] {
     return poolkit::backward(call.problem, grad.view, out.view, in.view(), result.view(), sums.view(), off.view(),
-                             poolkit::own_threads());
+                             more.view(), more_grad.view(), poolkit::own_threads());
   });
 }
 
 nb::tuple offset_box(const std::vector<i64>& spec, nb::object starts) {
-  const Call call(0, {2, 0, 1, 0, 1, 1}, spec, starts);
+  const Call call(0, {2, 0, 1, 0, 1, 1, 0.5, 0, 0}, spec, starts);
   for (int i = 0; i < call.problem.rank; ++i) {
     const poolkit::Axis& axis = call.problem.axes[i];
     if (axis.size < 1 || axis.out < 1 || axis.kernel < 1 || axis.dilation < 1)
@@ -291,10 +304,10 @@ NB_MODULE(_core, m) {
   m.doc() = "The compiled core over NumPy arrays. Arguments are checked; results are None or what is wrong.";
   m.def("forward", &forward, nb::arg("reducer"), nb::arg("params"), nb::arg("spec"), nb::arg("starts").none(),
         nb::arg("x"), nb::arg("y"), nb::arg("offsets").none(), nb::arg("indices").none(), nb::arg("lse").none(),
-        nb::arg("dtype"));
+        nb::arg("extra").none(), nb::arg("dtype"));
   m.def("backward", &backward, nb::arg("reducer"), nb::arg("params"), nb::arg("spec"), nb::arg("starts").none(),
         nb::arg("dy"), nb::arg("dx"), nb::arg("x").none(), nb::arg("y").none(), nb::arg("lse").none(),
-        nb::arg("offsets").none(), nb::arg("dtype"));
+        nb::arg("offsets").none(), nb::arg("extra").none(), nb::arg("dextra").none(), nb::arg("dtype"));
   m.def("offset_box", &offset_box, nb::arg("spec"), nb::arg("starts").none() = nb::none());
   m.def("unpool", &unpool, nb::arg("x"), nb::arg("indices"), nb::arg("out"), nb::arg("rank"), nb::arg("dtype"));
   m.def("unpool_backward", &unpool_backward, nb::arg("dout"), nb::arg("indices"), nb::arg("dx"), nb::arg("rank"),

@@ -326,11 +326,27 @@ ScalarType offset_dtype(const Problem& problem, i64 bytes) {
   }
 }
 
-// pool*(x, plan, starts[, offset_bytes]) -> y, then the extra outputs in the order offsets, indices, lse.
+// The array beside x as the core takes it: of y's shape, or [1 or channels, weights].
+View extra_view(const Tensor& extra, const Problem& problem, const Shape& out) {
+  const bool per_output = poolkit::facts(problem.reducer).extra == poolkit::Extra::outputs;
+  if (per_output) {
+    check(same_shape(extra, out), "extra: must have the output's shape");
+    return view_of(extra, out);
+  }
+  check(extra.dim == 2, "extra: expected [1 or channels, weights]");
+  View view;
+  view.data = extra.data;
+  view.dtype = core_dtype(extra.dtype);
+  for (int i = 0; i < 2; ++i) view.shape[1 + i] = extra.shape[i], view.stride[1 + i] = extra.stride[i];
+  return view;
+}
+
+// pool*(x, plan, starts[, offset_bytes], extra) -> y, then the further outputs in the order offsets, indices, lse.
 template <bool offsets, bool indices, bool lse>
 void pool(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs*/) {
   const Tensor x = take_tensor(stack[0]);
   const Tensor starts = take_optional(stack[2]);
+  const Tensor extra = lse ? Tensor() : take_optional(stack[offsets ? 4 : 3]);
   const Plan& plan = take_plan(stack[1]);
   const Shape in = shape_of(x, plan.problem.rank);
   Shape out = in;
@@ -339,7 +355,7 @@ void pool(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs
     out.dims[i + 2] = plan.problem.axes[i].out;
   }
   const Problem problem = bind(plan, starts, in.planes());
-  if constexpr (offsets || indices) check(poolkit::selects(problem), "only Max, Min and Lp(inf) choose an element");
+  if constexpr (offsets || indices) check(poolkit::selects(problem), "this reducer chooses no element");
   if constexpr (lse) {
     check(poolkit::facts(problem.reducer).lse, "only LogSumExp and Soft have lse");
   }
@@ -362,8 +378,11 @@ void pool(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs
     views[2] = view_of(sums, out);
   }
   if (in.dims[0] != 0) {
+    View more;
+    if (extra) more = extra_view(extra, problem, out);
     report(poolkit::forward(problem, view_of(x, in), view_of(y, out), offsets ? &views[0] : nullptr,
-                            indices ? &views[1] : nullptr, lse ? &views[2] : nullptr, torch_exec()));
+                            indices ? &views[1] : nullptr, lse ? &views[2] : nullptr, extra ? &more : nullptr,
+                            torch_exec()));
   }
   int slot = 0;
   stack[slot++] = y.release();
@@ -372,7 +391,9 @@ void pool(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs
   if constexpr (lse) stack[slot++] = sums.release();
 }
 
-// pool_backward(dy, plan, starts, x, y, lse, offsets, channels_last) -> dx
+// pool_backward(dy, plan, starts, x, y, lse, offsets, channels_last, extra) -> dx, and with `both` the gradient of
+// extra: of dy's shape, or [planes, weights].
+template <bool both>
 void pool_backward(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t /*outputs*/) {
   const Tensor dy = take_tensor(stack[0]);
   const Tensor starts = take_optional(stack[2]);
@@ -381,6 +402,7 @@ void pool_backward(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t 
   const Tensor lse = take_optional(stack[5]);
   const Tensor offsets = take_optional(stack[6]);
   const bool last = torch::stable::detail::to<bool>(stack[7]);
+  const Tensor extra = both ? take_tensor(stack[8]) : take_optional(stack[8]);
   const Plan& plan = take_plan(stack[1]);
   const Shape out = shape_of(dy, plan.problem.rank);
   Shape in = out;
@@ -395,6 +417,29 @@ void pool_backward(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t 
   check(!lse || same_shape(lse, out), "lse: must have dy's shape");
   check(!offsets || same_shape(offsets, out), "offsets: must have dy's shape");
   Tensor dx = make(in, dy.dtype, last);
+  View more;
+  if (extra) more = extra_view(extra, problem, out);
+  Tensor dextra;
+  View dmore;
+  if constexpr (both) {
+    check(static_cast<bool>(extra), "extra: this gradient needs it");
+    if (poolkit::facts(problem.reducer).extra == poolkit::Extra::outputs) {
+      dextra = make(out, extra.dtype, last);
+      dmore = view_of(dextra, out);
+    } else {
+      const i64 sizes[] = {out.planes(), extra.shape[1]};
+      const i64 strides[] = {extra.shape[1], 1};
+      AtenTensorHandle handle = nullptr;
+      require(aoti_torch_empty_strided(2, sizes, strides, static_cast<std::int32_t>(extra.dtype),
+                                       aoti_torch_device_type_cpu(), 0, &handle),
+              "cannot allocate memory for the gradient of extra");
+      dextra = Tensor(handle);
+      dmore.data = dextra.data;
+      dmore.dtype = core_dtype(dextra.dtype);
+      dmore.shape[1] = sizes[0], dmore.shape[2] = sizes[1];
+      dmore.stride[1] = strides[0], dmore.stride[2] = 1;
+    }
+  }
   if (in.dims[0] != 0) {
     View views[4];
     if (x) views[0] = view_of(x, in);
@@ -403,9 +448,10 @@ void pool_backward(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_t 
     if (offsets) views[3] = view_of(offsets, out);
     report(poolkit::backward(problem, view_of(dy, out), view_of(dx, in), x ? &views[0] : nullptr,
                              y ? &views[1] : nullptr, lse ? &views[2] : nullptr, offsets ? &views[3] : nullptr,
-                             torch_exec()));
+                             extra ? &more : nullptr, both ? &dmore : nullptr, torch_exec()));
   }
   stack[0] = dx.release();
+  if constexpr (both) stack[1] = dextra.release();
 }
 
 // unpool(x, indices, output_size) -> out
@@ -453,16 +499,21 @@ void unpool_backward(StableIValue* stack, std::uint64_t /*inputs*/, std::uint64_
 }  // namespace
 
 STABLE_TORCH_LIBRARY(poolkit, m) {
-  m.def("pool(Tensor x, str plan, Tensor? starts=None) -> Tensor");
-  m.def("pool_with_offsets(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor)");
-  m.def("pool_with_indices(Tensor x, str plan, Tensor? starts=None) -> (Tensor, Tensor)");
+  m.def("pool(Tensor x, str plan, Tensor? starts=None, Tensor? extra=None) -> Tensor");
   m.def(
-      "pool_with_offsets_and_indices(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor, "
+      "pool_with_offsets(Tensor x, str plan, Tensor? starts, int offset_bytes, Tensor? extra=None) -> (Tensor, "
       "Tensor)");
+  m.def("pool_with_indices(Tensor x, str plan, Tensor? starts=None, Tensor? extra=None) -> (Tensor, Tensor)");
+  m.def(
+      "pool_with_offsets_and_indices(Tensor x, str plan, Tensor? starts, int offset_bytes, Tensor? extra=None) -> "
+      "(Tensor, Tensor, Tensor)");
   m.def("pool_with_lse(Tensor x, str plan, Tensor? starts=None) -> (Tensor, Tensor)");
   m.def(
       "pool_backward(Tensor dy, str plan, Tensor? starts, Tensor? x, Tensor? y, Tensor? lse, Tensor? offsets, "
-      "bool channels_last) -> Tensor");
+      "bool channels_last, Tensor? extra=None) -> Tensor");
+  m.def(
+      "pool_backward_extra(Tensor dy, str plan, Tensor? starts, Tensor? x, Tensor? y, Tensor? lse, Tensor? offsets, "
+      "bool channels_last, Tensor extra) -> (Tensor, Tensor)");
   m.def("unpool(Tensor x, Tensor indices, int[] output_size) -> Tensor");
   m.def("unpool_backward(Tensor dout, Tensor indices, int rank, bool channels_last) -> Tensor");
 }
@@ -473,7 +524,8 @@ STABLE_TORCH_LIBRARY_IMPL(poolkit, CPU, m) {
   m.impl("pool_with_indices", &pool<false, true, false>);
   m.impl("pool_with_offsets_and_indices", &pool<true, true, false>);
   m.impl("pool_with_lse", &pool<false, false, true>);
-  m.impl("pool_backward", &pool_backward);
+  m.impl("pool_backward", &pool_backward<false>);
+  m.impl("pool_backward_extra", &pool_backward<true>);
   m.impl("unpool", &unpool);
   m.impl("unpool_backward", &unpool_backward);
 }

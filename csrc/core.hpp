@@ -22,25 +22,65 @@ enum class Reducer : int {
   PowerMean = 5,
   RMS = 6,
   LogSumExp = 7,
-  Soft = 8
+  Soft = 8,
+  // From here on a window is seen whole: whole.hpp.
+  Median = 9,
+  Quantile = 10,
+  TopKMean = 11,
+  RankMean = 12,
+  Ordinal = 13,
+  Stochastic = 14,
+  RankStochastic = 15,
+  MaxDrop = 16,
+  Mixed = 17,
+  Var = 18,
+  Std = 19,
+  Ada = 20,
+  Boltzmann = 21,
+  GeM = 22,
+  Filter = 23
 };
+
+// What a Median or Quantile takes between two ranks; the others give one of the cells.
+enum class Interpolation : int { linear = 0, lower = 1, higher = 2, nearest = 3, midpoint = 4 };
+
+// The array that some reducers take beside x: nothing, one value for each output, or one for each cell of the kernel
+// in [1 or C][K].
+enum class Extra : int { none = 0, outputs = 1, kernel = 2 };
 
 // What bindings, checks and kernels ask of a reducer: facts of its record in reducer.py, one row for each code.
 struct Facts {
   bool integers;   // takes integer inputs
   bool widens;     // and gives int64 for them
   bool x, y, lse;  // backward needs these of the forward pass (offsets instead, where a tap is chosen)
+  Extra extra = Extra::none;
+  bool optional = false;  // the extra array may be missing
 };
 inline constexpr Facts reducer_facts[] = {
-    {true, false, false, false, false},  // Max
-    {true, false, false, false, false},  // Min
-    {true, true, false, false, false},   // Sum
-    {true, false, false, false, false},  // Mean
-    {false, false, true, true, false},   // Lp
-    {false, false, true, true, false},   // PowerMean
-    {false, false, true, true, false},   // RMS
-    {false, false, true, false, true},   // LogSumExp
-    {false, false, true, true, true},    // Soft
+    {true, false, false, false, false},                        // Max
+    {true, false, false, false, false},                        // Min
+    {true, true, false, false, false},                         // Sum
+    {true, false, false, false, false},                        // Mean
+    {false, false, true, true, false},                         // Lp
+    {false, false, true, true, false},                         // PowerMean
+    {false, false, true, true, false},                         // RMS
+    {false, false, true, false, true},                         // LogSumExp
+    {false, false, true, true, true},                          // Soft
+    {true, false, true, false, false},                         // Median
+    {true, false, true, false, false},                         // Quantile
+    {false, false, true, false, false},                        // TopKMean
+    {false, false, true, false, false},                        // RankMean
+    {false, false, true, false, false, Extra::kernel},         // Ordinal
+    {false, false, true, false, false, Extra::outputs, true},  // Stochastic: uniforms, where it draws
+    {false, false, true, false, false, Extra::outputs, true},  // RankStochastic: the same
+    {false, false, true, false, false, Extra::outputs, true},  // MaxDrop: the same
+    {false, false, true, false, false, Extra::outputs, true},  // Mixed: the maximum's weight
+    {false, false, true, false, false},                        // Var
+    {false, false, true, false, false},                        // Std
+    {false, false, true, false, false, Extra::outputs, true},  // Ada: the likeness' weight
+    {false, false, true, false, false, Extra::outputs},        // Boltzmann: sharpness
+    {false, false, true, false, false, Extra::outputs},        // GeM: power
+    {false, false, true, false, false, Extra::kernel},         // Filter
 };
 inline constexpr int reducers = sizeof reducer_facts / sizeof reducer_facts[0];
 constexpr const Facts& facts(Reducer r) { return reducer_facts[int(r)]; }
@@ -52,6 +92,9 @@ struct Params {
   i64 divisor = 0;          // Mean: > 0 replaces the count of taps
   bool include_pad = true;  // Mean: padding (never ceil overhang) counts as taps
   bool mean = true;         // LogSumExp: log of the mean instead of the sum
+  double level = 0.5;       // Quantile: q; TopKMean: k or a share; geometric ranks: alpha; Mixed, Ada: weight
+  int mode = 0;             // a choice that each reducer names itself
+  bool sample = false;      // Stochastic, RankStochastic, MaxDrop: draw, instead of the mean over draws
 };
 
 // The transposed kinds (for every input, the outputs that saw it) arise inside backward only.
@@ -80,9 +123,20 @@ struct Problem {
 
 // Whether each output is one of its window's taps, which backward finds by its offset.
 inline bool selects(const Problem& p) {
-  return p.reducer == Reducer::Max || p.reducer == Reducer::Min ||
-         (p.reducer == Reducer::Lp && p.params.p == __builtin_inf());
+  switch (p.reducer) {
+    case Reducer::Max:
+    case Reducer::Min:
+      return true;
+    case Reducer::Lp:
+      return p.params.p == __builtin_inf();
+    case Reducer::Median:
+    case Reducer::Quantile:
+      return p.params.mode != int(Interpolation::linear) && p.params.mode != int(Interpolation::midpoint);
+    default:
+      return p.params.sample;
+  }
 }
+inline bool whole(Reducer r) { return r >= Reducer::Median; }
 
 // shape and stride hold 2 + rank entries (N, C, spatial...); strides count elements and may be negative or 0.
 struct View {
@@ -107,13 +161,16 @@ using Status = std::string;
 //            chosen tap inside the window's clipped box (taps that exist), box sides as given by offset_box()
 //   indices  the same: i64, flat row-major position in the unpadded plane
 //   lse      LogSumExp, Soft: log(sum(exp(beta x))) in the accumulator's type (f64 for f64, else f32)
+// Where Stochastic or MaxDrop takes no tap, y is 0, the offset its type's largest value, the index that of the first
+// tap. extra, in the accumulator's type: as the reducer's facts say; for outputs of y's shape (any strides, 0 too).
 Status forward(const Problem&, const View& x, const View& y, const View* offsets, const View* indices, const View* lse,
-               const Exec&);
+               const View* extra, const Exec&);
 
 // dx = gradient of x, every element written. x, y, lse, offsets: what the reducer needs (see backward_needs).
-// A bad offset is reported after dx was partly written.
+// A bad offset is reported after dx was partly written. dextra, optional: the gradient of extra in the accumulator's
+// type, of dy's shape, or [planes][K] for weights of a kernel.
 Status backward(const Problem&, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
-                const View* offsets, const Exec&);
+                const View* offsets, const View* extra, const View* dextra, const Exec&);
 
 // Sides of the box that offsets count in: the longest clipped window of each axis.
 void offset_box(const Problem&, i64 box[3]);

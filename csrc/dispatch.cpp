@@ -161,6 +161,28 @@ bool empty(const View& v, int rank) {
 
 bool floating(DType t) { return int(t) <= int(DType::bf16); }
 
+std::string check_extra(const Problem& problem, const View& y, const View* extra, DType type) {
+  const Facts& has = facts(problem.reducer);
+  const Params& p = problem.params;
+  if (p.mode < 0 || p.mode > int(Interpolation::midpoint)) return number("mode", p.mode, "one that the reducer has");
+  if (p.sample && (has.extra != Extra::outputs || extra == nullptr))
+    return "drawing needs uniforms, one for each output";
+  if (extra == nullptr) return has.extra == Extra::none || has.optional ? std::string() : "extra is missing";
+  if (has.extra == Extra::none) return "this reducer takes no extra array";
+  if (extra->dtype != (type == DType::f64 ? DType::f64 : DType::f32)) return "extra must have the accumulator's dtype";
+  if (has.extra == Extra::outputs) return same_shape(*extra, y, problem.rank) ? "" : "extra and output differ in shape";
+  if (extra->shape[0] != 1 || (extra->shape[1] != 1 && extra->shape[1] != y.shape[1]) || extra->shape[2] < 1)
+    return "extra must have the shape [1, 1 or channels, weights]";
+  if (problem.reducer != Reducer::Filter) return {};
+  i64 cells = 1;
+  for (int i = 0; i < problem.rank; ++i) {
+    if (problem.axes[i].kind == AxisKind::adaptive) return "a filter needs a kernel of one size";
+    if (__builtin_mul_overflow(cells, problem.axes[i].kernel, &cells))
+      return "extra has one weight for each kernel cell";
+  }
+  return cells == extra->shape[2] ? "" : "extra has one weight for each kernel cell";
+}
+
 std::string check_offsets_type(DType t) {
   return t == DType::u8 || t == DType::i16 || t == DType::i32 ? std::string() : "offsets must be uint8, int16 or int32";
 }
@@ -168,14 +190,15 @@ std::string check_offsets_type(DType t) {
 }  // namespace
 
 Status forward(const Problem& problem, const View& x, const View& y, const View* offsets, const View* indices,
-               const View* lse, const Exec& exec) {
+               const View* lse, const View* extra, const Exec& exec) {
   if (std::string wrong = check(problem, x, y); !wrong.empty()) return wrong;
   const bool integer = !floating(x.dtype);
-  if (integer && !facts(problem.reducer).integers) return "this reducer needs a floating input";
+  if (integer && (!facts(problem.reducer).integers || (whole(problem.reducer) && !selects(problem))))
+    return "this reducer needs a floating input";
   const DType want = integer && facts(problem.reducer).widens ? DType::i64 : x.dtype;
   if (y.dtype != want) return "output has the wrong dtype";
   if ((offsets != nullptr || indices != nullptr) && !selects(problem))
-    return "only Max and Min have offsets or indices";
+    return "only reducers that choose a cell have offsets or indices";
   if (offsets != nullptr && (!same_shape(*offsets, y, problem.rank))) return "offsets and output differ in shape";
   if (indices != nullptr && (!same_shape(*indices, y, problem.rank) || indices->dtype != DType::i64))
     return "indices must be int64 and of the output's shape";
@@ -184,12 +207,13 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
   if (lse != nullptr &&
       (!same_shape(*lse, y, problem.rank) || lse->dtype != (x.dtype == DType::f64 ? DType::f64 : DType::f32)))
     return "lse must have the output's shape and the accumulator's dtype";
+  if (std::string wrong = check_extra(problem, y, extra, x.dtype); !wrong.empty()) return wrong;
   if (empty(y, problem.rank)) return {};
-  return status(table(x, problem.rank, problem.axes).forward(problem, x, y, offsets, indices, lse, exec));
+  return status(table(x, problem.rank, problem.axes).forward(problem, x, y, offsets, indices, lse, extra, exec));
 }
 
 Status backward(const Problem& problem, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
-                const View* offsets, const Exec& exec) {
+                const View* offsets, const View* extra, const View* dextra, const Exec& exec) {
   if (std::string wrong = check(problem, dx, dy); !wrong.empty()) return "grad: " + wrong;
   if (!floating(dx.dtype) || dy.dtype != dx.dtype) return "grad must be floating and of the input's dtype";
   const auto needs = [&](const View* v, const View& like, const char* name, bool same_type) -> std::string {
@@ -213,9 +237,18 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
         wrong = "lse has the wrong dtype";
     }
   }
+  if (wrong.empty() && !selects(problem)) wrong = check_extra(problem, dy, extra, dx.dtype);
+  if (wrong.empty() && dextra != nullptr) {
+    if (extra == nullptr || dextra->dtype != extra->dtype)
+      wrong = "the gradient of extra needs extra, and its dtype";
+    else if (facts(problem.reducer).extra == Extra::outputs
+                 ? !same_shape(*dextra, dy, problem.rank)
+                 : dextra->shape[1] != dy.shape[0] * dy.shape[1] || dextra->shape[2] != extra->shape[2])
+      wrong = "the gradient of extra has the wrong shape";
+  }
   if (!wrong.empty()) return wrong;
   if (empty(dx, problem.rank)) return {};
-  return status(table(dx, problem.rank, nullptr).backward(problem, dy, dx, x, y, lse, offsets, exec));
+  return status(table(dx, problem.rank, nullptr).backward(problem, dy, dx, x, y, lse, offsets, extra, dextra, exec));
 }
 
 void offset_box(const Problem& problem, i64 box[3]) {

@@ -190,14 +190,23 @@ static const char* backward_t(const Problem& pr, const View& dy, const View& dx,
   return nullptr;
 }
 
+// kernels_whole.cpp
+const char* whole_window(const Problem&, const View& x, const View& y, const View* offsets, const View* indices,
+                         const View* extra, const Exec&);
+const char* whole_window_backward(const Problem&, const View& dy, const View& dx, const View& x, const View* extra,
+                                  const View* dextra, const Exec&);
+
 static const char* forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
-                           const View* lse, const Exec& exec) {
+                           const View* lse, const View* extra, const Exec& exec) {
+  if (whole(pr.reducer)) return whole_window(pr, x, y, offsets, indices, extra, exec);
   return with_type(x.dtype, [&](auto t) { return forward_t<decltype(t)>(pr, x, y, offsets, indices, lse, exec); });
 }
 
 static const char* backward(const Problem& pr, const View& dy, const View& dx, const View* x, const View* y,
-                            const View* lse, const View* offsets, const Exec& exec) {
+                            const View* lse, const View* offsets, const View* extra, const View* dextra,
+                            const Exec& exec) {
   const bool chosen = selects(pr);
+  if (whole(pr.reducer) && !chosen) return whole_window_backward(pr, dy, dx, *x, extra, dextra, exec);
   return with_float_type(dx.dtype, [&](auto t) {
     return backward_t<decltype(t)>(pr, dy, dx, x, y, lse, chosen ? offsets : nullptr, exec);
   });

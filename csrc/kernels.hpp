@@ -9,9 +9,9 @@ namespace poolkit {
 // instantiated in their translation units, where the linker could keep the copy that this CPU cannot run.
 struct KernelTable {
   const char* (*forward)(const Problem&, const View& x, const View& y, const View* offsets, const View* indices,
-                         const View* lse, const Exec&);
+                         const View* lse, const View* extra, const Exec&);
   const char* (*backward)(const Problem&, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
-                          const View* offsets, const Exec&);
+                          const View* offsets, const View* extra, const View* dextra, const Exec&);
   const char* (*unpool)(const View& x, const View& indices, const View& out, int rank, const Exec&);
   const char* (*unpool_backward)(const View& dout, const View& indices, const View& dx, int rank, const Exec&);
 };

@@ -1,7 +1,8 @@
 // How a call's geometry and reducer travel through torch's dispatcher: as one string, the form that crosses it at the
 // least cost and stays readable in an exported graph:
-//   "0(2.0,0.0,1.0,0,1,1) 0(4,2,3,2,1,1,1) 0(4,2,3,2,1,1,1)"
-//    reducer(p,eps,beta,divisor,include_pad,mean), then per axis kind(size,out,kernel,stride,before,after,dilation)
+//   "0(2.0,0.0,1.0,0,1,1,0.5,0,0) 0(4,2,3,2,1,1,1) 0(4,2,3,2,1,1,1)"
+//    reducer(p,eps,beta,divisor,include_pad,mean,level,mode,sample), then per axis
+//    kind(size,out,kernel,stride,before,after,dilation)
 // Each string is parsed and checked once per thread.
 #pragma once
 
@@ -85,11 +86,15 @@ inline Plan parse(std::string_view text) {
   problem.params.beta = in.number<double>(',');
   problem.params.divisor = in.number<i64>(',');
   problem.params.include_pad = in.number<i64>(',') != 0;
-  problem.params.mean = in.number<i64>(')') != 0;
+  problem.params.mean = in.number<i64>(',') != 0;
+  problem.params.level = in.number<double>(',');
+  problem.params.mode = static_cast<int>(in.number<std::int8_t>(','));
+  problem.params.sample = in.number<i64>(')') != 0;
   check(problem.params.p > 0, "plan: p must be above 0");
   check(problem.reducer == Reducer::Lp || std::isfinite(problem.params.p), "plan: p must be finite");
   check(std::isfinite(problem.params.eps) && problem.params.eps >= 0, "plan: eps must be finite and not negative");
   check(std::isfinite(problem.params.beta) && problem.params.beta != 0, "plan: beta must be finite and not 0");
+  check(std::isfinite(problem.params.level), "plan: level must be finite");
   check(problem.params.divisor >= 0, "plan: the divisor must be positive, or 0 for none");
   problem.rank = 0;
   while (in.skip_space()) {

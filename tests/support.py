@@ -40,7 +40,43 @@ SMOOTH = [
     pk.Soft(),
     pk.Soft(beta=-0.5),
 ]
-REDUCERS = [*CHOOSING, *ADDING, pk.Lp(float("inf")), *SMOOTH]
+RANKED = [
+    pk.Median(),
+    pk.Quantile(0.0, "nearest"),
+    pk.Quantile(0.3, "higher"),
+]
+# On float data without ties, all of them have the derivative that finite differences find.
+WHOLE = [
+    pk.Median("midpoint"),
+    pk.Quantile(0.3),
+    pk.TopKMean(1),
+    pk.TopKMean(0.4),
+    pk.RankMean(0.3),
+    pk.RankMean(0.5, normalize=False),
+    pk.Ordinal((0.5, 0.3, -0.1, 0.2)),
+    pk.Stochastic(sample=False),
+    pk.Stochastic("softmax", 0.5, sample=False),
+    pk.RankStochastic(0.4, sample=False),
+    pk.MaxDrop(0.3, sample=False),
+    pk.Mixed(0.3),
+    pk.Var(),
+    pk.Var(unbiased=True),
+    pk.Std(),
+    pk.Ada(),
+    pk.Ada(0.8, "idw", 0.01),
+    pk.Boltzmann(0.7),
+    pk.Boltzmann(0.0),
+    pk.GeM(),
+    pk.GeM(1.5, eps=0.25),
+]
+DRAWN = [
+    pk.Stochastic(),
+    pk.Stochastic("softmax", 2.0),
+    pk.RankStochastic(0.4),
+    pk.MaxDrop(0.6),
+]
+REDUCERS = [*CHOOSING, *ADDING, pk.Lp(float("inf")), *SMOOTH, *RANKED, *WHOLE]
+SEED = 7  # of everything random below
 
 
 @dataclass(frozen=True)
@@ -138,10 +174,16 @@ def expected(case: Case, reducer: pk.Reducer, batch: int = 2, channels: int = 3)
     return x, pooled, grad, reference.backward(x, grad, plan, reducer)
 
 
+def uniforms_of(reducer: pk.Reducer, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    """What a reducer that draws goes by under `SEED`."""
+    return arrays.extra_of(reducer, shape, dtype, SEED) if reducer.draws else None
+
+
 def run(x: np.ndarray, case: Case, reducer: pk.Reducer, grad: np.ndarray | None = None, rank: int | None = None):
     """Forward, indices (if the reducer has them) and gradient by the compiled core."""
     plan = plan_of(case, x.shape)
-    y, indices, saved = arrays.forward(x, plan, reducer, return_indices=reducer.selects, save=grad is not None)
+    save = grad is not None
+    y, indices, saved = arrays.forward(x, plan, reducer, return_indices=reducer.selects, save=save, seed=SEED)
     return y, indices, None if grad is None else arrays.backward(grad.astype(x.dtype), saved)
 
 

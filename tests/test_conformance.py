@@ -10,9 +10,11 @@ from support import (
     ADDING,
     CASES,
     CHOOSING,
+    DRAWN,
     FLOATS,
     GRADIENT_TOLERANCE,
     INTEGERS,
+    RANKED,
     REDUCERS,
     TOLERANCE,
     A,
@@ -26,6 +28,7 @@ from support import (
     integer_data,
     plan_of,
     run,
+    uniforms_of,
 )
 
 import poolkit as pk
@@ -33,14 +36,14 @@ from poolkit import _core, arrays, reference
 
 ISAS = _core.available_isas()
 # a divisor below the count of cells can push a mean out of its dtype: test_numerics says what happens then
-INTEGER_REDUCERS = [*CHOOSING, *(r for r in ADDING if getattr(r, "divisor", None) is None)]
+INTEGER_REDUCERS = [*CHOOSING, *RANKED, *(r for r in ADDING if getattr(r, "divisor", None) is None)]
 LANES = (1, 7, 8, 9, 15, 16, 17, 31, 33)
 
 
 def check(x, case, reducer, dtype, pooled, grad, dx):
     y, indices, got = run(x, case, reducer, grad)
     assert y.dtype == x.dtype
-    if isinstance(reducer, pk.Max | pk.Min):
+    if reducer.selects:
         np.testing.assert_array_equal(y.astype(np.float64), pooled.values)
         np.testing.assert_array_equal(indices, pooled.indices)
         assert_close(
@@ -57,7 +60,7 @@ def _scale(values):
 
 
 def test_no_reducer_and_no_window_is_left_out():
-    assert {type(one) for one in REDUCERS} == set(pk.reducer.REDUCERS)
+    assert {type(one) for one in [*REDUCERS, *FILTERS]} == set(pk.reducer.REDUCERS)
     assert {type(case.window) for case in CASES} == set(pk.window.WINDOWS)
 
 
@@ -66,7 +69,8 @@ def test_the_core_knows_the_codes_of_the_records_and_no_other():
     assert codes == list(range(len(codes)))
     x, spec = np.ones((1, 1, 1)), S(1).plan((1,)).spec
     for code in (*codes, -1, len(codes)):
-        arguments = (code, pk.Sum().params, spec, None, x, np.empty_like(x), None, None, None, 1)
+        extra = np.ones((1, 1, 1)) if code in codes and pk.reducer.REDUCERS[code].extra != "none" else None
+        arguments = (code, pk.Sum().params, spec, None, x, np.empty_like(x), None, None, None, extra, 1)
         if code in codes:
             assert _core.forward(*arguments) is None
         else:
@@ -92,6 +96,43 @@ def test_the_core_asks_for_what_the_records_keep(one, dtype):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_floats_agree_with_the_oracle(case, reducer, dtype, isa):
     assert _core.set_isa(isa)
+    x, pooled, grad, dx = expected(case, reducer)
+    check(x.astype(dtype_of(dtype)), case, reducer, dtype, pooled, grad, dx)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("reducer", DRAWN, ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_drawn_cells_are_those_of_the_oracle(case, reducer, dtype, isa):
+    """One uniform for each output says which cell: in both layouts, forward and backward, on every instruction set."""
+    assert _core.set_isa(isa)
+    x = float_data((2, 3, *case.sizes))
+    plan, kind = plan_of(case, x.shape), dtype_of(dtype)
+    shape = (2, 3, *plan.out_shape)
+    uniforms = uniforms_of(reducer, shape, kind)
+    pooled = reference.forward(x, plan, reducer, uniforms)
+    grad = np.random.default_rng(1).integers(-3, 4, shape).astype(np.float64)
+    dx = reference.backward(x, grad, plan, reducer, uniforms)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x.astype(kind), 1, -1)), -1, 1)
+    for given in (x.astype(kind), last):
+        y, indices, got = run(given, case, reducer, grad)
+        np.testing.assert_array_equal(y.astype(np.float64), pooled.values)
+        np.testing.assert_array_equal(indices, pooled.indices)
+        np.testing.assert_array_equal(got.astype(np.float64), dx)
+
+
+FILTERS = [pk.Filter((0.5, -0.25, 2.0)), pk.Filter((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0))]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not isinstance(case.window, pk.Adaptive | pk.Global)], ids=str
+)
+def test_filters_agree_with_the_oracle(case, dtype):
+    plan = plan_of(case, (2, 3, *case.sizes))
+    cells = int(np.prod([axis.kernel for axis in plan.axes]))
+    reducer = pk.Filter(tuple((np.arange(cells) % 7 - 3) / 4))
     x, pooled, grad, dx = expected(case, reducer)
     check(x.astype(dtype_of(dtype)), case, reducer, dtype, pooled, grad, dx)
 

@@ -21,6 +21,7 @@ LAYERS = [
     {"pooling"},
     {"unpooling"},
     {"functional"},
+    {"named"},
     {"__init__"},
     {"torch", "catalog"},
     {"nn", "keras", "jax"},
@@ -29,7 +30,8 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
-NUMPY_ONLY = {"errors", "plan", "window", "reducer", "reference", "arrays", "pooling", "unpooling", "functional"}
+NUMPY_ONLY = {"errors", "plan", "window", "reducer", "reference", "arrays"}
+NUMPY_ONLY |= {"pooling", "unpooling", "functional", "named"}
 
 
 def modules():

@@ -19,6 +19,7 @@ def forward(
     offsets: _Array | None,
     indices: _Int64 | None,
     lse: _Array | None,
+    extra: _Array | None,
     dtype: int,
 ) -> str | None: ...
 def backward(
@@ -32,6 +33,8 @@ def backward(
     y: _Array | None,
     lse: _Array | None,
     offsets: _Array | None,
+    extra: _Array | None,
+    dextra: _Array | None,
     dtype: int,
 ) -> str | None: ...
 def offset_box(spec: Sequence[int], starts: _Int64 | None = None) -> tuple[int, ...]: ...

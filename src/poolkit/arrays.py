@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poolkit import _core
-from poolkit.errors import PoolError, PoolTypeError, show
+from poolkit.errors import PoolError, PoolTypeError, integer, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,7 @@ class Saved:
     y: Array | None = None
     lse: Array | None = None
     offsets: Array | None = None
+    extra: Array | None = None
 
 
 def dtype_code(array: Array, name: str = "input x") -> int:
@@ -140,11 +141,25 @@ def raw(array: Array) -> Array:
     return array.view(np.uint16) if _code(array.dtype) == BF16 else array
 
 
+def extra_of(reducer: Reducer, shape: tuple[int, ...], dtype: np.dtype[Any], seed: int | None) -> Array | None:
+    """The array that the reducer takes beside x, for an output of this shape: uniforms, or what the record says."""
+    wide = np.float64 if dtype == np.float64 else np.float32
+    if reducer.draws:
+        # Not the stream that the places of fractional windows come from.
+        stream = None if seed is None else (integer(seed, "seed", 0), 1)
+        return np.random.default_rng(stream).random(shape, wide)
+    if reducer.values is None:
+        return None
+    values = np.array(reducer.values, wide)
+    return np.broadcast_to(values, shape) if reducer.extra == "outputs" else values[np.newaxis, np.newaxis]
+
+
 def forward(
-    x: Array, plan: Plan, reducer: Reducer, *, return_indices: bool = False, save: bool = False
+    x: Array, plan: Plan, reducer: Reducer, *, return_indices: bool = False, save: bool = False, seed: int | None = None
 ) -> tuple[Array, Array | None, Saved | None]:
     """Pools ``x`` of logical shape (N, C, spatial...); gives y, the indices and what `backward` needs."""
     check_reducer(reducer, x.dtype)
+    reducer.check(plan)
     code = dtype_code(x)
     shape, last = (*x.shape[:2], *plan.out_shape), is_channels_last(x)
     y = empty(shape, np.int64 if reducer.widens and x.dtype.kind in "iu" else x.dtype, last)
@@ -152,12 +167,10 @@ def forward(
     keeps = reducer.keeps if save else ()
     offsets = empty(shape, offset_dtype(plan), last) if "offsets" in keeps else None
     lse = empty(shape, np.float64 if x.dtype == np.float64 else np.float32, last) if "lse" in keeps else None
+    extra = None if reducer.extra == "none" else extra_of(reducer, shape, x.dtype, seed)
     if x.shape[0]:
-        _checked(
-            _core.forward(
-                reducer.code, reducer.params, plan.spec, plan.starts, raw(x), raw(y), offsets, indices, lse, code
-            )
-        )
+        arrays = (raw(x), raw(y), offsets, indices, lse, extra)
+        _checked(_core.forward(reducer.code, reducer.params, plan.spec, plan.starts, *arrays, code))
     if not save:
         return y, indices, None
     kept = Saved(
@@ -170,6 +183,7 @@ def forward(
         y=y if "y" in keeps else None,
         lse=lse,
         offsets=offsets,
+        extra=None if reducer.draws else extra,
     )
     return y, indices, kept
 
@@ -204,6 +218,8 @@ def backward(grad: Array, saved: Saved) -> Array:
                 None if saved.y is None else raw(saved.y),
                 saved.lse,
                 saved.offsets,
+                saved.extra,
+                None,
                 dtype_code(grad),
             )
         )

@@ -51,9 +51,10 @@ def by_rank(
     return of(1), of(2), of(3)
 
 
-def _sliding(
+def sliding_of(
     rank: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: Any = False
 ) -> Sliding:
+    """The `Sliding` window that a named function's arguments mean."""
     kernel = per_axis(kernel_size, "kernel_size", 1, rank)
     strides = None if stride is None else per_axis(stride, "stride", 1, rank)
     pads = entries(padding)
@@ -84,7 +85,7 @@ def _max_pool(
     >>> pk.max_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, Max(), return_indices=return_indices, data_format=data_format)
 
 
@@ -108,7 +109,7 @@ def _min_pool(
     >>> pk.min_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, Min(), return_indices=return_indices, data_format=data_format)
 
 
@@ -135,7 +136,7 @@ def _avg_pool(
     >>> pk.avg_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     if divisor_override is not None:
         divisor_override = integer(divisor_override, "divisor_override", 1)
     return pool(input, window, Mean(count_include_pad, divisor_override), data_format=data_format)
@@ -160,7 +161,7 @@ def _sum_pool(
     >>> pk.sum_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, Sum(), data_format=data_format)
 
 
@@ -185,7 +186,7 @@ def _lp_pool(
     (2, 3{out})
     """
     norm = Lp(number(norm_type, "norm_type", low=0.0, allow_inf=True))
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, norm, data_format=data_format)
 
 
@@ -210,7 +211,7 @@ def _power_mean_pool(
     >>> pk.power_mean_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, PowerMean(p, eps), data_format=data_format)
 
 
@@ -233,7 +234,7 @@ def _rms_pool(
     >>> pk.rms_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, RMS(), data_format=data_format)
 
 
@@ -258,7 +259,7 @@ def _lse_pool(
     >>> pk.lse_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, LogSumExp(beta, mean), data_format=data_format)
 
 
@@ -282,7 +283,7 @@ def _soft_pool(
     >>> pk.soft_pool{n}d(np.zeros((2, 3{in})), 2).shape
     (2, 3{out})
     """
-    window = _sliding(rank, kernel_size, stride, padding, dilation, ceil_mode)
+    window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     return pool(input, window, Soft(beta), data_format=data_format)
 
 

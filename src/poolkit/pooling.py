@@ -50,11 +50,12 @@ def pool(
         x: ``(N, C, spatial...)`` or ``(C, spatial...)`` with 1 to 3 pooled axes; float16, bfloat16, float32, float64,
             or for Max, Min, Sum and Mean also int8, uint8, int16, int32, int64. Any strides.
         window: `Sliding`, `Adaptive`, `Fractional` or `Global`.
-        reducer: `Max`, `Min`, `Mean`, `Sum`, `Lp`, `PowerMean`, `RMS`, `LogSumExp` or `Soft`.
-        return_indices: for Max and Min, also give the int64 position of the chosen cell, flat over the unpadded
-            spatial axes of its plane.
+        reducer: one of the records of `poolkit.reducer`: `Max`, `Mean`, `Soft`, `Median`, `Stochastic` ...
+        return_indices: for reducers that choose a cell, such as Max and Median, also give the int64 position of the
+            chosen cell, flat over the unpadded spatial axes of its plane.
         data_format: ``"channels_first"`` or ``"channels_last"``.
-        seed: for `Fractional`, the seed of the window places.
+        seed: for `Fractional`, the seed of the window places, and for reducers that draw, of the draws; None draws anew
+            each time. For torch tensors also a `torch.Generator`.
 
     Returns:
         The pooled array with the dtype of `x` (Sum of integers: int64), or the pair of it and the indices.
@@ -176,7 +177,7 @@ def run(
     itemsize = max(x.dtype.itemsize, 8 if return_indices or reducer.widens else 1)
     plan = plan_for(window, x.shape, rank, samples=samples, itemsize=itemsize)
     y, indices, saved = arrays.forward(
-        x if batched else x[None], plan, reducer, return_indices=return_indices, save=save
+        x if batched else x[None], plan, reducer, return_indices=return_indices, save=save, seed=seed
     )
     if batched:
         return y, indices, saved

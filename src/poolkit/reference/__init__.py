@@ -1,6 +1,7 @@
 """The oracle: every pooling as a direct NumPy formula in float64, alone on purpose.
 
-`local` holds the reducers over windows; the poolings that are modules of their own have a file for each family.
+`local` goes through the windows and holds the folding reducers, `whole` the others; the poolings that are modules of
+their own have a file for each family.
 """
 
 from poolkit.reference.local import (

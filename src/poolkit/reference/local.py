@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poolkit.reducer import RMS, LogSumExp, Lp, Max, Mean, Min, PowerMean, Reducer, Soft, Sum
+from poolkit.reference import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +65,11 @@ def taps(axis: AxisPlan, window: int, plane: int = 0) -> tuple[list[int], int]:
     return cells, left + len(cells) + max(right, 0)
 
 
-def forward(x: Array, plan: Plan, reducer: Reducer) -> Pooled:
-    """Pools ``x`` (N, C, spatial...) window by window; floats in float64, integers exactly."""
+def forward(x: Array, plan: Plan, reducer: Reducer, uniforms: Floats | None = None) -> Pooled:
+    """Pools ``x`` (N, C, spatial...) window by window; floats in float64, integers exactly.
+
+    `uniforms`, of the output's shape, are what reducers that draw go by.
+    """
     exact = x.dtype.kind in "iu"
     shape = (*x.shape[:2], *plan.out_shape)
     values = np.zeros(shape, object if exact else np.float64)
@@ -74,7 +78,12 @@ def forward(x: Array, plan: Plan, reducer: Reducer) -> Pooled:
         plane = x[n, c]
         window = plane[np.ix_(*cells)].reshape(-1)
         chosen = 0
-        if isinstance(reducer, Max | Min) or (isinstance(reducer, Lp) and math.isinf(reducer.p)):
+        if reducer.core == "whole":
+            floats, seen = window.astype(np.float64), _seen(plan, where, cells, n * x.shape[1] + c, uniforms, (n, c))
+            chosen = max(whole.choose(floats, reducer, seen), 0) if reducer.selects else 0
+            # an integer is taken as it is: the largest ones are no float64
+            values[n, c, *where] = window[chosen] if exact else whole.value(floats, reducer, seen)
+        elif isinstance(reducer, Max | Min) or (isinstance(reducer, Lp) and math.isinf(reducer.p)):
             chosen = choose(window if exact else window.astype(np.float64), reducer)
             values[n, c, *where] = window[chosen] if not isinstance(reducer, Lp) else abs(float(window[chosen]))
         elif exact:
@@ -88,12 +97,16 @@ def forward(x: Array, plan: Plan, reducer: Reducer) -> Pooled:
     return Pooled(values.astype(result), indices)
 
 
-def backward(x: Array, grad: Array, plan: Plan, reducer: Reducer) -> Floats:
+def backward(x: Array, grad: Array, plan: Plan, reducer: Reducer, uniforms: Floats | None = None) -> Floats:
     """The gradient of the input in float64, from the reducers' own derivatives."""
     dx = np.zeros(x.shape, np.float64)
     for n, c, where, cells, padded in _windows(x.shape, plan):
         window = x[n, c][np.ix_(*cells)]
-        slope = derivative(window.astype(np.float64).reshape(-1), padded, reducer)
+        flat = window.astype(np.float64).reshape(-1)
+        if reducer.core == "whole":
+            slope = whole.slopes(flat, reducer, _seen(plan, where, cells, n * x.shape[1] + c, uniforms, (n, c)))
+        else:
+            slope = derivative(flat, padded, reducer)
         dx[n, c][np.ix_(*cells)] += float(grad[n, c, *where]) * slope.reshape(window.shape)
     return dx
 
@@ -133,6 +146,26 @@ def derivative(values: Floats, padded: int, reducer: Reducer) -> Floats:
         return one
     with np.errstate(all="ignore"):
         return _SLOPES[type(reducer)](values, padded, cast(Any, reducer))
+
+
+def _seen(
+    plan: Plan,
+    where: tuple[int, ...],
+    cells: list[list[int]],
+    plane: int,
+    uniforms: Floats | None,
+    place: tuple[int, int],
+) -> whole.Seen:
+    """What belongs to a window beside its cells."""
+    numbers = [0]
+    for axis, window, inside in zip(plan.axes, where, cells, strict=True):
+        if axis.kind == "starts":
+            rows = cast("npt.NDArray[np.int64]", axis.starts)
+            begin = int(rows[plane if len(rows) > 1 else 0, window])
+        else:
+            begin = inside[0] if axis.kind == "adaptive" else window * axis.stride - axis.before
+        numbers = [number * axis.kernel + (cell - begin) // axis.dilation for number in numbers for cell in inside]
+    return whole.Seen(tuple(numbers), 0.0 if uniforms is None else float(uniforms[*place, *where]))
 
 
 def _windows(shape: tuple[int, ...], plan: Plan) -> Any:

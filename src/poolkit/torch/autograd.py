@@ -37,25 +37,40 @@ _X, _Y, _LSE, _OFFSETS = (1 << i for i in range(4))
 
 
 def _forward(
-    x: Tensor, starts: Tensor | None, plan: str, keeps: int, offset_bytes: int, return_indices: bool
+    x: Tensor,
+    starts: Tensor | None,
+    extra: Tensor | None,
+    plan: str,
+    keeps: int,
+    offset_bytes: int,
+    return_indices: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """y, indices, lse and offsets; the last three only where asked for."""
     if keeps & _OFFSETS:
         if return_indices:
-            y, offsets, indices = ops.pool_with_offsets_and_indices(x, plan, starts, offset_bytes)
+            y, offsets, indices = ops.pool_with_offsets_and_indices(x, plan, starts, offset_bytes, extra)
             return y, indices, None, offsets
-        y, offsets = ops.pool_with_offsets(x, plan, starts, offset_bytes)
+        y, offsets = ops.pool_with_offsets(x, plan, starts, offset_bytes, extra)
         return y, None, None, offsets
     if keeps & _LSE:
         y, lse = ops.pool_with_lse(x, plan, starts)
         return y, None, lse, None
-    return ops.pool(x, plan, starts), None, None, None
+    return ops.pool(x, plan, starts, extra), None, None, None
 
 
 def _keep(
-    ctx: Any, x: Tensor, starts: Tensor | None, y: Tensor, lse: Tensor | None, offsets: Tensor | None, keeps: int
+    ctx: Any,
+    x: Tensor,
+    starts: Tensor | None,
+    extra: Tensor | None,
+    y: Tensor,
+    lse: Tensor | None,
+    offsets: Tensor | None,
+    keeps: int,
 ) -> None:
-    ctx.save_for_backward(x if keeps & _X else None, y if keeps & _Y else None, lse, offsets, starts)
+    # Uniforms have done their work once the offsets say which cells they drew.
+    extra = None if keeps & _OFFSETS else extra
+    ctx.save_for_backward(x if keeps & _X else None, y if keeps & _Y else None, lse, offsets, starts, extra)
 
 
 class _Function(torch.autograd.Function):
@@ -65,13 +80,51 @@ class _Function(torch.autograd.Function):
         def apply(cls, *args: Any) -> Any: ...
 
 
-def _input_gradient(ctx: Any, dy: Tensor) -> Tensor:
-    x, y, lse, offsets, starts = ctx.saved_tensors
-    arguments = (dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last)
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Of x and of the array beside it."""
+    x, y, lse, offsets, starts, extra = ctx.saved_tensors
+    arguments = (dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last, extra)
     # Gradients are enabled here only under create_graph=True and functorch.
-    if torch.is_grad_enabled():
-        return Gradient.apply(*arguments)
-    return ops.pool_backward(*arguments)
+    second = torch.is_grad_enabled()
+    if extra is None or not ctx.needs_input_grad[2]:
+        return (Gradient.apply(*arguments) if second else ops.pool_backward(*arguments)), None
+    if second:
+        return Gradients.apply(*arguments)
+    dx, dextra = ops.pool_backward_extra(*arguments)
+    return dx, _per_channel(dextra, extra)
+
+
+def _per_channel(dextra: Tensor, extra: Tensor) -> Tensor:
+    """The gradient of a kernel's weights from that of every plane."""
+    if dextra.shape == extra.shape:
+        return dextra
+    return dextra.view(-1, *extra.shape).sum(0)
+
+
+_NO_SECOND = (
+    "a gradient of a gradient of pooling (create_graph=True)",
+    "only Sum and Mean, which are linear, can be differentiated twice",
+    "use Sum or Mean, or torch.nn's pooling, where second derivatives are needed",
+)
+
+
+class Gradients(_Function):
+    """`ops.pool_backward_extra`, which cannot be differentiated again."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+        dx, dextra = ops.pool_backward_extra(*arguments)
+        return dx, _per_channel(dextra, arguments[8])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise PoolError(*_NO_SECOND)
 
 
 class Gradient(_Function):
@@ -89,43 +142,41 @@ class Gradient(_Function):
         lse: Tensor | None,
         offsets: Tensor | None,
         channels_last: bool,
+        extra: Tensor | None,
     ) -> Tensor:
-        return ops.pool_backward(dy, plan, starts, x, y, lse, offsets, channels_last)
+        return ops.pool_backward(dy, plan, starts, x, y, lse, offsets, channels_last, extra)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.plan, starts, x, _, _, offsets, _ = inputs
+        _, ctx.plan, starts, x, _, _, offsets, _, _ = inputs
         ctx.linear = x is None and offsets is None
         ctx.save_for_backward(starts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         if not ctx.linear:
-            raise PoolError(
-                "a gradient of a gradient of pooling (create_graph=True)",
-                "only Sum and Mean, which are linear, can be differentiated twice",
-                "use Sum or Mean, or torch.nn's pooling, where second derivatives are needed",
-            )
+            raise PoolError(*_NO_SECOND)
         (starts,) = ctx.saved_tensors
-        return ops.pool(grads[0], ctx.plan, starts), *[None] * 7
+        return ops.pool(grads[0], ctx.plan, starts), *[None] * 8
 
 
 class Pool(_Function):
-    """``apply(x, starts, plan, keeps, offset_bytes, rank, return_indices)`` -> y, or (y, indices)."""
+    """``apply(x, starts, extra, plan, keeps, offset_bytes, rank, return_indices)`` -> y, or (y, indices)."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
         starts: Tensor | None,
+        extra: Tensor | None,
         plan: str,
         keeps: int,
         offset_bytes: int,
         rank: int,
         return_indices: bool,
     ) -> Any:
-        y, indices, lse, offsets = _forward(x, starts, plan, keeps, offset_bytes, return_indices)
-        _keep(ctx, x, starts, y, lse, offsets, keeps)
+        y, indices, lse, offsets = _forward(x, starts, extra, plan, keeps, offset_bytes, return_indices)
+        _keep(ctx, x, starts, extra, y, lse, offsets, keeps)
         ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
         if indices is None:
             return y
@@ -134,7 +185,8 @@ class Pool(_Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
+        dx, dextra = _gradients(ctx, grads[0])
+        return dx, None, dextra, None, None, None, None, None
 
 
 class TransformedPool(_Function):
@@ -144,23 +196,31 @@ class TransformedPool(_Function):
 
     @staticmethod
     def forward(
-        x: Tensor, starts: Tensor | None, plan: str, keeps: int, offset_bytes: int, rank: int, return_indices: bool
+        x: Tensor,
+        starts: Tensor | None,
+        extra: Tensor | None,
+        plan: str,
+        keeps: int,
+        offset_bytes: int,
+        rank: int,
+        return_indices: bool,
     ) -> tuple[Tensor, ...]:
-        outputs = _forward(x, starts, plan, keeps, offset_bytes, return_indices)
+        outputs = _forward(x, starts, extra, plan, keeps, offset_bytes, return_indices)
         return tuple(output for output in outputs if output is not None)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, starts, plan, keeps, _, rank, _ = inputs
+        x, starts, extra, plan, keeps, _, rank, _ = inputs
         ctx.mark_non_differentiable(*output[1:])
-        extra = output[-1] if keeps & (_LSE | _OFFSETS) else None
-        offsets, lse = (extra, None) if keeps & _OFFSETS else (None, extra)
-        _keep(ctx, x, starts, output[0], lse, offsets, keeps)
+        kept = output[-1] if keeps & (_LSE | _OFFSETS) else None
+        offsets, lse = (kept, None) if keeps & _OFFSETS else (None, kept)
+        _keep(ctx, x, starts, extra, output[0], lse, offsets, keeps)
         ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _input_gradient(ctx, grads[0]), None, None, None, None, None, None
+        dx, dextra = _gradients(ctx, grads[0])
+        return dx, None, dextra, None, None, None, None, None
 
 
 class Unpool(_Function):

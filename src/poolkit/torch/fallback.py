@@ -15,11 +15,14 @@ from poolkit.torch.shapes import (
     DTYPES,
     OFFSET_DTYPES,
     Decoded,
+    check_extra,
     decode,
+    extra_gradient,
     fake_unpool_backward,
     input_gradient,
     offset_dtype,
     outputs,
+    per_output,
     require,
     unpooled,
 )
@@ -40,6 +43,13 @@ def _array(x: Tensor | None, rank: int) -> NDArray[Any] | None:
     x = x.detach()
     array = x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
     return array[np.newaxis] if x.dim() == rank + 1 else array
+
+
+def _extra(extra: Tensor | None, plan: str, shape: Sequence[int]) -> NDArray[Any] | None:
+    check_extra(extra, plan, shape)
+    if extra is None:
+        return None
+    return _array(extra, decode(plan).rank) if per_output(plan) else extra.detach().numpy()[np.newaxis]
 
 
 def _starts(what: Decoded, starts: Tensor | None, planes: Sequence[int]) -> NDArray[np.int64] | None:
@@ -77,11 +87,12 @@ def _forward(
     offset_bytes: int = 0,
     indices: bool = False,
     lse: bool = False,
+    extra: Tensor | None = None,
 ) -> list[Tensor]:
     what = decode(plan)
-    extra: list[torch.dtype | None] = [OFFSET_DTYPES[offset_bytes]] if offset_bytes else []
-    extra += [torch.int64] * indices + [None] * lse
-    results = outputs(x, plan, *extra)
+    further: list[torch.dtype | None] = [OFFSET_DTYPES[offset_bytes]] if offset_bytes else []
+    further += [torch.int64] * indices + [None] * lse
+    results = outputs(x, plan, *further)
     begins = _starts(what, starts, x.shape[: -what.rank])
     if offset_bytes:
         taps = math.prod(_core.offset_box(what.spec, begins))
@@ -92,26 +103,31 @@ def _forward(
     lse_out = next(places) if lse else None
     if x.numel() > 0:
         arrays = [_array(t, what.rank) for t in (x, results[0], offset_out, index_out, lse_out)]
+        arrays.append(_extra(extra, plan, results[0].shape))
         _report(_core.forward(what.reducer, what.params, what.spec, begins, *arrays, DTYPES[x.dtype]))
     return results
 
 
-def pool(x: Tensor, plan: str, starts: Tensor | None = None) -> Tensor:
-    return _forward(x, plan, starts)[0]
+def pool(x: Tensor, plan: str, starts: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
+    return _forward(x, plan, starts, extra=extra)[0]
 
 
-def offsets(x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int) -> tuple[Tensor, ...]:
+def offsets(
+    x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int, extra: Tensor | None = None
+) -> tuple[Tensor, ...]:
     offset_dtype(offset_bytes)
-    return tuple(_forward(x, plan, starts, offset_bytes=offset_bytes))
+    return tuple(_forward(x, plan, starts, offset_bytes=offset_bytes, extra=extra))
 
 
-def indices(x: Tensor, plan: str, starts: Tensor | None = None) -> tuple[Tensor, ...]:
-    return tuple(_forward(x, plan, starts, indices=True))
+def indices(x: Tensor, plan: str, starts: Tensor | None = None, extra: Tensor | None = None) -> tuple[Tensor, ...]:
+    return tuple(_forward(x, plan, starts, indices=True, extra=extra))
 
 
-def offsets_and_indices(x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int) -> tuple[Tensor, ...]:
+def offsets_and_indices(
+    x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int, extra: Tensor | None = None
+) -> tuple[Tensor, ...]:
     offset_dtype(offset_bytes)
-    return tuple(_forward(x, plan, starts, offset_bytes=offset_bytes, indices=True))
+    return tuple(_forward(x, plan, starts, offset_bytes=offset_bytes, indices=True, extra=extra))
 
 
 def lse(x: Tensor, plan: str, starts: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -127,15 +143,46 @@ def backward(
     lse: Tensor | None,
     offsets: Tensor | None,
     channels_last: bool,
+    extra: Tensor | None = None,
+) -> Tensor:
+    return _backward(dy, plan, starts, (x, y, lse, offsets), channels_last, extra, None)
+
+
+def backward_extra(
+    dy: Tensor,
+    plan: str,
+    starts: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    lse: Tensor | None,
+    offsets: Tensor | None,
+    channels_last: bool,
+    extra: Tensor,
+) -> tuple[Tensor, Tensor]:
+    dextra = extra_gradient(dy, plan, channels_last, extra)
+    return _backward(dy, plan, starts, (x, y, lse, offsets), channels_last, extra, dextra), dextra
+
+
+def _backward(
+    dy: Tensor,
+    plan: str,
+    starts: Tensor | None,
+    kept: tuple[Tensor | None, ...],
+    channels_last: bool,
+    extra: Tensor | None,
+    dextra: Tensor | None,
 ) -> Tensor:
     what = decode(plan)
     dx = input_gradient(dy, plan, channels_last)
+    x, y, lse, offsets = kept
     for name, tensor, shape in (("x", x, dx.shape), ("y", y, dy.shape), ("lse", lse, dy.shape)):
         require(tensor is None or tensor.shape == shape, f"{name}: its shape does not fit dy")
     require(offsets is None or offsets.shape == dy.shape, "offsets: must have dy's shape")
     begins = _starts(what, starts, dy.shape[: -what.rank])
     if dy.numel() > 0:
-        arrays = [_array(t, what.rank) for t in (dy, dx, x, y, lse, offsets)]
+        arrays = [_array(t, what.rank) for t in (dy, dx, *kept)]
+        arrays.append(_extra(extra, plan, dy.shape))
+        arrays.append(_array(dextra, what.rank) if dextra is None or per_output(plan) else dextra.numpy()[np.newaxis])
         _report(_core.backward(what.reducer, what.params, what.spec, begins, *arrays, DTYPES[dy.dtype]))
     return dx
 

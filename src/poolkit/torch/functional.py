@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Parts = tuple[Window, Reducer]
 Result = Tensor | tuple[Tensor, Tensor]
+Seed = int | torch.Generator | None
 
 # functorch transforms need another Function class. torch asks itself the same way; without it, ask nobody.
 _transforms_active: Callable[[], bool] = getattr(
@@ -47,6 +48,10 @@ class Call(NamedTuple):
     keeps: int
     offset_bytes: int
     squeeze: bool
+    outs: tuple[int, ...]  # pooled sizes
+    extra: str  # the array beside x: "none", "outputs" or "kernel"
+    draws: bool  # it holds uniforms
+    values: tuple[float, ...] | None  # it holds these
     starts: tuple[tuple[int, ...], ...] | None  # one row for all planes, or one for each
     fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
 
@@ -59,7 +64,8 @@ def pool(
     return_indices: bool = False,
     rank: int | None = None,
     data_format: str = "channels_first",
-    seed: int | None = None,
+    seed: Seed = None,
+    extra: Tensor | None = None,
 ) -> Result:
     """Pools a torch tensor; the same as `poolkit.pool`, which calls this.
 
@@ -70,7 +76,11 @@ def pool(
         return_indices: also give the int64 positions of the chosen cells in the flat, unpadded plane.
         rank: number of pooled axes; None takes the window's, or all but two of x's axes.
         data_format: ``"channels_first"`` or ``"channels_last"``.
-        seed: for `Fractional` windows without samples; None uses torch's own generator.
+        seed: for `Fractional` windows without samples and for reducers that draw: an int, the same for the same draws,
+            or a `torch.Generator`, which goes on; None uses torch's own generator.
+        extra: what the reducer takes beside x, in place of what its record says, with gradients: `Mixed` and `Ada` a
+            weight, `Boltzmann` a sharpness, `GeM` a power, that broadcast to the output; `Ordinal` and `Filter` weights
+            ``[1 or C, K]``; reducers that draw uniforms in [0, 1) of the output's shape.
 
     Returns:
         A tensor of x's memory format, or (values, indices).
@@ -86,7 +96,7 @@ def pool(
     if rank is None:
         rank = window.rank or max(_tensor(x).dim() - 2, 1)
     if data_format == "channels_last":
-        return _channels_last(x, window, reducer, return_indices, rank, seed)
+        return _channels_last(x, window, reducer, return_indices, rank, seed, extra)
     if data_format != "channels_first":
         raise PoolError(
             f"data_format={show(data_format)}",
@@ -96,8 +106,8 @@ def pool(
     samples = window.random_samples if isinstance(window, Fractional) else None
     if _compiling():
         settings = (type(window), _values(window), type(reducer), _values(reducer))
-        return run(x, _from_values, settings, rank, return_indices, samples, seed)
-    return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed)
+        return run(x, _from_values, settings, rank, return_indices, samples, seed, extra)
+    return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed, extra)
 
 
 def named(function: Callable[..., Any], rank: int, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -146,12 +156,13 @@ def run(
     rank: int,
     return_indices: bool = False,
     samples: Tensor | None = None,
-    seed: int | None = None,
+    seed: Seed = None,
+    extra: Tensor | None = None,
 ) -> Result:
     """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
     if _compiling():
         call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
-        return _pool(x, call, return_indices, samples, seed)
+        return _pool(x, call, return_indices, samples, seed, extra)
     if x.__class__ is not Tensor and not isinstance(cast(object, x), Tensor):
         return _foreign(x, build(*settings), rank, return_indices, seed)
     try:
@@ -160,8 +171,8 @@ def run(
         call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
     if call is None:
         call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
-    if x.requires_grad or call.starts or call.fractional or call.squeeze or not _plain():
-        return _pool(x, call, return_indices, samples, seed)
+    if x.requires_grad or call.starts or call.fractional or call.squeeze or call.extra != "none" or not _plain():
+        return _pool(x, call, return_indices, samples, seed, extra)
     try:
         return ops.pool_with_indices(x, call.plan) if return_indices else ops.pool(x, call.plan)
     except (NotImplementedError, RuntimeError) as error:
@@ -191,12 +202,17 @@ def find_call(
         # The samples are tensors, and become starts by torch operations that torch.compile can see.
         window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
     plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
+    reducer.check(plan)
     call = Call(
         ops.encode(reducer.code, reducer.params, plan.spec),
         rank,
         autograd.mask(reducer.keeps),
         offset_dtype(plan).itemsize if "offsets" in reducer.keeps else 0,
         isinstance(window, Global) and not window.keepdims,
+        plan.out_shape,
+        reducer.extra,
+        reducer.draws,
+        reducer.values,
         None if drawn or plan.starts is None else tuple(tuple(map(int, row)) for row in plan.starts),
         tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes) if drawn else None,
     )
@@ -243,10 +259,11 @@ def _values(record: Window | Reducer) -> tuple[Any, ...]:
 def _from_values(
     window: type[Any], window_values: tuple[Any, ...], reducer: type[Any], reducer_values: tuple[Any, ...]
 ) -> Parts:
-    return window(*window_values), reducer(*reducer_values)
+    named = dict(zip(_FIELDS[reducer], reducer_values, strict=True))
+    return window(*window_values), reducer(**named)
 
 
-def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: int | None) -> Any:
+def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: Seed) -> Any:
     """Stand-ins for tensors, such as torch.fx proxies, take the call over; anything else is an error."""
     if not hasattr(type(x), "__torch_function__"):
         return _tensor(x)
@@ -321,15 +338,12 @@ def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: in
     return kernels, strides, _per_axis(padding, "padding", 0, rank)
 
 
-def fractional_samples(x: Tensor, rank: int, seed: int | None = None) -> Tensor:
+def fractional_samples(x: Tensor, rank: int, seed: Seed = None) -> Tensor:
     """Uniforms ``[N, C, rank]`` for fractional windows, drawn as torch.nn draws them: same seed, same windows."""
     batch = x.shape[0] if x.dim() == rank + 2 else 1
     shape = (batch, x.shape[-rank - 1], rank)
     dtype = x.dtype if x.dtype.is_floating_point else torch.float32
-    if seed is None:
-        return torch.rand(shape, dtype=dtype, device=x.device)
-    generator = torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
-    return torch.rand(shape, dtype=dtype, device=x.device, generator=generator)
+    return torch.rand(shape, dtype=dtype, device=x.device, generator=_generator(x, seed))
 
 
 def explain(error: Exception, x: Tensor) -> Exception:
@@ -356,21 +370,24 @@ def _plain() -> bool:
     return not _transforms_active() and _forward_ad._current_level < 0
 
 
-def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int | None) -> Result:
+def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed, extra: Tensor | None = None) -> Result:
     outputs: Any
     starts = None if call.starts is None else torch.tensor(call.starts, device=x.device)
     if call.fractional is not None:
         starts = _starts(x, call.fractional, samples, seed)
-    arguments = (x, starts, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
+    if call.extra != "none":
+        extra = _extra(x, call, seed, extra)
+    arguments = (x, starts, extra, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
         if _compiling() or _plain():
-            outputs = autograd.Pool.apply(*arguments) if x.requires_grad and torch.is_grad_enabled() else None
+            learns = x.requires_grad or (extra is not None and extra.requires_grad)
+            outputs = autograd.Pool.apply(*arguments) if learns and torch.is_grad_enabled() else None
         else:
             outputs = autograd.TransformedPool.apply(*arguments)
             outputs = outputs[:2] if return_indices else outputs[0]
         if outputs is None:
             op = ops.pool_with_indices if return_indices else ops.pool
-            outputs = op(x, call.plan, starts)
+            outputs = op(x, call.plan, starts, extra)
     except (NotImplementedError, RuntimeError) as error:
         if _compiling():
             raise
@@ -381,7 +398,44 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: int |
     return outputs
 
 
-def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: int | None) -> Tensor:
+def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | None:
+    """The array beside x, in the accumulator's dtype: as given, drawn, or as the record says."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    shape = (*x.shape[: -call.rank], *call.outs)
+    if extra is None:
+        if call.draws:
+            return torch.rand(shape, dtype=dtype, device=x.device, generator=_generator(x, seed))
+        if call.values is None:
+            return None
+        extra = torch.tensor(call.values, dtype=dtype, device=x.device)
+        return extra.expand(shape) if call.extra == "outputs" else extra.unsqueeze(0)
+    extra = _tensor(extra, "extra").to(dtype)
+    if call.extra == "outputs":
+        try:
+            return extra.broadcast_to(shape)
+        except RuntimeError:
+            raise PoolError(
+                f"extra of shape {tuple(extra.shape)} for an output of shape {tuple(shape)}",
+                f"extra broadcasts to the output's shape {tuple(shape)}",
+                "pass for example one value for each channel: shape (C, 1, 1) in 2-D",
+            ) from None
+    channels = x.shape[-call.rank - 1]
+    if extra.dim() != 2 or extra.shape[0] not in (1, channels) or extra.shape[1] == 0:
+        raise PoolError(
+            f"extra of shape {tuple(extra.shape)}",
+            f"weights have the shape (1, K) or ({channels}, K) for {channels} channels",
+            "pass one row for all channels, or one for each",
+        )
+    return extra
+
+
+def _generator(x: Tensor, seed: Seed) -> torch.Generator | None:
+    if seed is None or isinstance(seed, torch.Generator):
+        return seed
+    return torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
+
+
+def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: Seed) -> Tensor:
     """Starts ``[planes, sum of outs]`` of fractional windows: `window.fractional_starts` as tensor operations."""
     rank = len(axes)
     samples = fractional_samples(x, rank, seed) if samples is None else _check_samples(samples, x, rank)
@@ -425,9 +479,18 @@ def _check_samples(samples: Any, x: Tensor, rank: int) -> Tensor:
 
 
 def _channels_last(
-    x: Tensor, window: Window, reducer: Reducer, return_indices: bool, rank: int, seed: int | None
+    x: Tensor,
+    window: Window,
+    reducer: Reducer,
+    return_indices: bool,
+    rank: int,
+    seed: Seed,
+    extra: Tensor | None,
 ) -> Result:
-    y = pool(_tensor(x).movedim(-1, -rank - 1), window, reducer, return_indices=return_indices, rank=rank, seed=seed)
+    moved = _tensor(x).movedim(-1, -rank - 1)
+    if extra is not None and reducer.extra == "outputs" and extra.dim() > rank:
+        extra = extra.movedim(-1, -rank - 1)
+    y = pool(moved, window, reducer, return_indices=return_indices, rank=rank, seed=seed, extra=extra)
     if isinstance(window, Global) and not window.keepdims:
         return y
     if isinstance(y, tuple):

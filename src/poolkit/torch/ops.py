@@ -32,6 +32,7 @@ __all__ = [
     "is_channels_last",
     "pool",
     "pool_backward",
+    "pool_backward_extra",
     "pool_with_indices",
     "pool_with_lse",
     "pool_with_offsets",
@@ -41,14 +42,21 @@ __all__ = [
 ]
 
 SCHEMAS = (
-    "pool(Tensor x, str plan, Tensor? starts=None) -> Tensor",
-    "pool_with_offsets(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor)",
-    "pool_with_indices(Tensor x, str plan, Tensor? starts=None) -> (Tensor, Tensor)",
-    "pool_with_offsets_and_indices(Tensor x, str plan, Tensor? starts, int offset_bytes) -> (Tensor, Tensor, Tensor)",
+    "pool(Tensor x, str plan, Tensor? starts=None, Tensor? extra=None) -> Tensor",
+    "pool_with_offsets(Tensor x, str plan, Tensor? starts, int offset_bytes, Tensor? extra=None) -> (Tensor, Tensor)",
+    "pool_with_indices(Tensor x, str plan, Tensor? starts=None, Tensor? extra=None) -> (Tensor, Tensor)",
+    (
+        "pool_with_offsets_and_indices(Tensor x, str plan, Tensor? starts, int offset_bytes, Tensor? extra=None) -> "
+        "(Tensor, Tensor, Tensor)"
+    ),
     "pool_with_lse(Tensor x, str plan, Tensor? starts=None) -> (Tensor, Tensor)",
     (
         "pool_backward(Tensor dy, str plan, Tensor? starts, Tensor? x, Tensor? y, Tensor? lse, Tensor? offsets, "
-        "bool channels_last) -> Tensor"
+        "bool channels_last, Tensor? extra=None) -> Tensor"
+    ),
+    (
+        "pool_backward_extra(Tensor dy, str plan, Tensor? starts, Tensor? x, Tensor? y, Tensor? lse, Tensor? offsets, "
+        "bool channels_last, Tensor extra) -> (Tensor, Tensor)"
     ),
     "unpool(Tensor x, Tensor indices, int[] output_size) -> Tensor",
     "unpool_backward(Tensor dout, Tensor indices, int rank, bool channels_last) -> Tensor",
@@ -61,6 +69,7 @@ _KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "pool_with_offsets_and_indices": (fallback.offsets_and_indices, shapes.fake_offsets_and_indices),
     "pool_with_lse": (fallback.lse, shapes.fake_lse),
     "pool_backward": (fallback.backward, shapes.fake_backward),
+    "pool_backward_extra": (fallback.backward_extra, shapes.fake_backward_extra),
     "unpool": (fallback.unpool, shapes.fake_unpool),
     "unpool_backward": (fallback.unpool_backward, shapes.fake_unpool_backward),
 }
@@ -96,6 +105,7 @@ def _register() -> tuple[str, Any]:
     ):
         library.register_vmap(f"poolkit::{name}", vmap.forward(getattr(ops, name).default, several))
     library.register_vmap("poolkit::pool_backward", vmap.backward)
+    library.register_vmap("poolkit::pool_backward_extra", vmap.backward_extra)
     library.register_vmap("poolkit::unpool", vmap.unpool)
     library.register_vmap("poolkit::unpool_backward", vmap.unpool_backward)
     return ("python" if defined else "compiled"), defined
@@ -112,5 +122,6 @@ pool_with_offsets_and_indices: Callable[..., tuple[Tensor, Tensor, Tensor]] = (
 )
 pool_with_lse: Callable[..., tuple[Tensor, Tensor]] = torch.ops.poolkit.pool_with_lse.default
 pool_backward: Callable[..., Tensor] = torch.ops.poolkit.pool_backward.default
+pool_backward_extra: Callable[..., tuple[Tensor, Tensor]] = torch.ops.poolkit.pool_backward_extra.default
 unpool: Callable[..., Tensor] = torch.ops.poolkit.unpool.default
 unpool_backward: Callable[..., Tensor] = torch.ops.poolkit.unpool_backward.default

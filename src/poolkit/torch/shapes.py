@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from poolkit.reducer import REDUCERS, Lp
+from poolkit.reducer import REDUCERS, Lp, Params, Quantile
+from poolkit.reducer.order import INTERPOLATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from poolkit.reducer import Reducer
 
 # The core's code of each dtype.
 DTYPES: dict[torch.dtype, int] = {
@@ -35,7 +38,9 @@ _BY_CODE = {kind.code: kind for kind in REDUCERS}
 
 _AXIS = r" ([0-2])\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
 _NUMBER = r"(-?[0-9.e+-]+|inf)"
-_PLAN = re.compile(rf"(\d{{1,3}})\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01])\)((?:{_AXIS}){{1,3}})")
+_PLAN = re.compile(
+    rf"(\d{{1,3}})\({_NUMBER},{_NUMBER},{_NUMBER},(\d+),([01]),([01]),{_NUMBER},(\d),([01])\)((?:{_AXIS}){{1,3}})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Decoded:
     """What a plan string says."""
 
     reducer: int
-    params: tuple[float, ...]
+    params: Params
     spec: tuple[int, ...]
     sizes: tuple[int, ...]
     outs: tuple[int, ...]
@@ -57,11 +62,15 @@ class Decoded:
 def encode(reducer: int, params: Sequence[float], spec: Sequence[int]) -> str:
     """The plan string of a reducer's code and parameters and the flat geometry of a plan.
 
-    >>> encode(0, (2.0, 0.0, 1.0, 0, 1, 1), (0, 8, 4, 3, 2, 1, 1, 1))
-    '0(2.0,0.0,1.0,0,1,1) 0(8,4,3,2,1,1,1)'
+    >>> from poolkit.reducer import Params
+    >>> encode(0, Params(), (0, 8, 4, 3, 2, 1, 1, 1))
+    '0(2.0,0.0,1.0,0,1,1,0.5,0,0) 0(8,4,3,2,1,1,1)'
     """
-    p, eps, beta, divisor, include_pad, mean = params
-    head = f"{reducer}({float(p)!r},{float(eps)!r},{float(beta)!r},{int(divisor)},{int(include_pad)},{int(mean)})"
+    p, eps, beta, divisor, include_pad, mean, level, mode, sample = params
+    head = (
+        f"{reducer}({float(p)!r},{float(eps)!r},{float(beta)!r},{int(divisor)},{int(include_pad)},{int(mean)},"
+        f"{float(level)!r},{int(mode)},{int(sample)})"
+    )
     axes = (spec[i : i + 8] for i in range(0, len(spec), 8))
     return head + "".join(f" {axis[0]}({','.join(map(str, axis[1:]))})" for axis in axes)
 
@@ -72,16 +81,18 @@ def decode(plan: str) -> Decoded:
     match = _PLAN.fullmatch(plan)
     if match is None:
         raise RuntimeError("poolkit: plan: expected the text that poolkit.torch.ops.encode makes")
-    reducer, *params = match.groups()[:7]
-    p, eps, beta, *_ = map(float, params)
+    reducer, *numbers = match.groups()[:10]
+    params = Params(*map(float, numbers))
+    p, eps, beta = params[:3]
     require(int(reducer) in _BY_CODE, "plan: unknown reducer")
     require(p > 0 and (int(reducer) == Lp.code or p < math.inf), "plan: p must be above 0")
     require(0 <= eps < math.inf, "plan: eps must be finite and not negative")
     require(beta != 0 and math.isfinite(beta), "plan: beta must be finite and not 0")
-    axes = [tuple(map(int, axis)) for axis in re.findall(_AXIS, match.group(8))]
+    require(math.isfinite(params.level), "plan: level must be finite")
+    axes = [tuple(map(int, axis)) for axis in re.findall(_AXIS, match.group(11))]
     return Decoded(
         int(reducer),
-        tuple(map(float, params)),
+        params,
         tuple(number for axis in axes for number in axis),
         tuple(axis[1] for axis in axes),
         tuple(axis[2] for axis in axes),
@@ -142,8 +153,19 @@ def output_dtype(reducer: int, dtype: torch.dtype) -> torch.dtype:
     require(dtype in DTYPES, f"unsupported dtype {dtype}")
     if dtype.is_floating_point:
         return dtype
-    require(_BY_CODE[reducer].integers, "this reducer takes floating-point input only")
+    require(bool(_BY_CODE[reducer].integers), "this reducer takes floating-point input only")
     return torch.int64 if _BY_CODE[reducer].widens else dtype
+
+
+def chooses(kind: type[Reducer], params: Params) -> bool:
+    """Whether each output is one of its window's cells, as the record's ``selects`` says it, and Lp(inf)."""
+    if kind.core == "select":
+        return True
+    if kind is Lp:
+        return math.isinf(params.p)
+    if issubclass(kind, Quantile):
+        return INTERPOLATIONS[int(params.mode)] not in ("linear", "midpoint")
+    return bool(params.sample)
 
 
 def outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
@@ -151,8 +173,7 @@ def outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
     what = decode(plan)
     kind = _BY_CODE[what.reducer]
     require(None not in extra or kind.core == "softmax", "only LogSumExp and Soft have lse")
-    chooses = kind.core == "select" or (kind is Lp and math.isinf(what.params[0]))
-    require(None in extra or not extra or chooses, "only Max, Min and Lp(inf) choose an element")
+    require(None in extra or not extra or chooses(kind, what.params), "this reducer chooses no element")
     shape = (*_planes(x, what.rank, what.sizes, "x"), *what.outs)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     last = is_channels_last(x, what.rank)
@@ -182,19 +203,23 @@ def unpooled(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
 # What meta tensors, torch.compile and torch.export run instead of a kernel.
 
 
-def fake_pool(x: Tensor, plan: str, starts: Tensor | None = None) -> Tensor:
+def fake_pool(x: Tensor, plan: str, starts: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
     return outputs(x, plan)[0]
 
 
-def fake_offsets(x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int) -> tuple[Tensor, ...]:
+def fake_offsets(
+    x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int, extra: Tensor | None = None
+) -> tuple[Tensor, ...]:
     return tuple(outputs(x, plan, offset_dtype(offset_bytes)))
 
 
-def fake_indices(x: Tensor, plan: str, starts: Tensor | None = None) -> tuple[Tensor, ...]:
+def fake_indices(x: Tensor, plan: str, starts: Tensor | None = None, extra: Tensor | None = None) -> tuple[Tensor, ...]:
     return tuple(outputs(x, plan, torch.int64))
 
 
-def fake_offsets_and_indices(x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int) -> tuple[Tensor, ...]:
+def fake_offsets_and_indices(
+    x: Tensor, plan: str, starts: Tensor | None, offset_bytes: int, extra: Tensor | None = None
+) -> tuple[Tensor, ...]:
     return tuple(outputs(x, plan, offset_dtype(offset_bytes), torch.int64))
 
 
@@ -211,8 +236,46 @@ def fake_backward(
     lse: Tensor | None,
     offsets: Tensor | None,
     channels_last: bool,
+    extra: Tensor | None = None,
 ) -> Tensor:
     return input_gradient(dy, plan, channels_last)
+
+
+def fake_backward_extra(
+    dy: Tensor,
+    plan: str,
+    starts: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    lse: Tensor | None,
+    offsets: Tensor | None,
+    channels_last: bool,
+    extra: Tensor,
+) -> tuple[Tensor, Tensor]:
+    return input_gradient(dy, plan, channels_last), extra_gradient(dy, plan, channels_last, extra)
+
+
+def per_output(plan: str) -> bool:
+    """Whether the array beside x has a value for each output (else for each cell of the kernel)."""
+    return _BY_CODE[decode(plan).reducer].extra == "outputs"
+
+
+def extra_gradient(dy: Tensor, plan: str, channels_last: bool, extra: Tensor) -> Tensor:
+    """Of dy's shape, or [planes, weights]."""
+    what = decode(plan)
+    if per_output(plan):
+        return _new(dy, tuple(dy.shape), what.rank, extra.dtype, channels_last)
+    return dy.new_empty((math.prod(dy.shape[: -what.rank]), extra.shape[1]), dtype=extra.dtype)
+
+
+def check_extra(extra: Tensor | None, plan: str, shape: Sequence[int]) -> None:
+    """The array beside x as the operators take it: of y's shape, or [1 or channels, weights]."""
+    if extra is None:
+        return
+    if per_output(plan):
+        require(tuple(extra.shape) == tuple(shape), "extra: must have the output's shape")
+    else:
+        require(extra.dim() == 2, "extra: expected [1 or channels, weights]")
 
 
 def fake_unpool(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:

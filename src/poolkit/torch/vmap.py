@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from poolkit.torch.shapes import decode
+from poolkit.torch.shapes import decode, per_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,9 +34,31 @@ def _planes_of(x: Tensor, rank: int) -> int:
     return x.shape[1] * x.shape[2] if x.dim() == rank + 3 else x.shape[1]
 
 
+def _extra(extra: Tensor | None, axis: int | None, batch: int, plan: str) -> Tensor | None:
+    if extra is None or not per_output(plan):
+        return extra
+    return _merge(_front(extra, axis, batch), decode(plan).rank)
+
+
+def _one_by_one(op: Callable[..., Any], info: Any, in_dims: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    """A kernel's weights have no batch: the mapped axis is gone through."""
+    results: list[Any] = []
+    for i in range(info.batch_size):
+        one = [a if axis is None else a.select(axis, i) for a, axis in zip(arguments, in_dims, strict=True)]
+        results.append(op(*one))
+    if isinstance(results[0], Tensor):
+        return torch.stack(results), 0
+    return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0,) * len(results[0])
+
+
 def forward(op: Callable[..., Any], several: int) -> Callable[..., Any]:
-    def rule(info: Any, in_dims: Sequence[Any], x: Tensor, plan: str, starts: Tensor | None = None, *rest: int) -> Any:
+    def rule(info: Any, in_dims: Sequence[Any], x: Tensor, plan: str, starts: Tensor | None = None, *rest: Any) -> Any:
         rank, axes = decode(plan).rank, (*in_dims, None)
+        if rest and isinstance(rest[-1], Tensor):
+            axis = in_dims[2 + len(rest)]
+            if axis is not None and not per_output(plan):
+                return _one_by_one(op, info, in_dims, (x, plan, starts, *rest))
+            rest = (*rest[:-1], _extra(rest[-1], axis, info.batch_size, plan))
         x = _front(x, axes[0], info.batch_size)
         begins = _merge_starts(starts, axes[2], info.batch_size, _planes_of(x, rank))
         outputs = op(_merge(x, rank), plan, begins, *rest)
@@ -49,19 +71,34 @@ def forward(op: Callable[..., Any], several: int) -> Callable[..., Any]:
     return rule
 
 
-def backward(
-    info: Any, in_dims: Sequence[Any], dy: Tensor, plan: str, starts: Tensor | None, *rest: Any
-) -> tuple[Tensor, int]:
+def backward(info: Any, in_dims: Sequence[Any], *arguments: Any) -> tuple[Tensor, int]:
+    return _backward(torch.ops.poolkit.pool_backward.default, info, in_dims, arguments)
+
+
+def backward_extra(info: Any, in_dims: Sequence[Any], *arguments: Any) -> Any:
+    return _backward(torch.ops.poolkit.pool_backward_extra.default, info, in_dims, arguments)
+
+
+def _backward(op: Callable[..., Any], info: Any, in_dims: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    dy, plan, starts, *kept, channels_last = arguments[:8]
+    extra = arguments[8] if len(arguments) > 8 else None
     rank = decode(plan).rank
-    *kept, channels_last = rest
+    # The gradient of a kernel's weights is one for each plane, and planes of a joined batch could not be told apart.
+    if extra is not None and not per_output(plan):
+        return _one_by_one(op, info, in_dims, arguments)
     dy = _front(dy, in_dims[0], info.batch_size)
     begins = _merge_starts(starts, in_dims[2], info.batch_size, _planes_of(dy, rank))
     merged = [
         None if t is None else _merge(_front(t, axis, info.batch_size), rank)
         for t, axis in zip(kept, in_dims[3:7], strict=True)
     ]
-    dx = torch.ops.poolkit.pool_backward.default(_merge(dy, rank), plan, begins, *merged, channels_last)
-    return dx.unflatten(0, dy.shape[:2]) if dy.dim() == rank + 3 else dx, 0
+    more = None if extra is None else _extra(extra, in_dims[8], info.batch_size, plan)
+    outputs: Any = op(_merge(dy, rank), plan, begins, *merged, channels_last, more)
+    single = isinstance(outputs, Tensor)
+    parts: tuple[Tensor, ...] = (outputs,) if single else outputs
+    if dy.dim() == rank + 3:
+        parts = tuple(torch.unflatten(part, 0, dy.shape[:2]) for part in parts)
+    return (parts[0], 0) if single else (parts, (0, 0))
 
 
 def unpool(

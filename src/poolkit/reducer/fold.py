@@ -1,57 +1,14 @@
-"""Reducers: what becomes of the cells a window sees. This is the only place where one is declared.
-
-A reducer is a frozen record of its parameters plus the row of facts every part of the library reads: the number the
-compiled core knows it by, the fold it runs on, what its backward pass keeps, the dtypes it takes, and what it promises
-about NaN, ties, empty windows and precision.
-"""
+"""The reducers that fold: maxima, sums, norms and exponentials, which join what two halves of a window hold."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
 
 from poolkit.errors import PoolError, flag, integer, number
+from poolkit.reducer.base import FLOAT_SUM, Params, Reducer
 
-CoreName = Literal["add", "select", "softmax"]
-Params = tuple[float, float, float, float, float, float]
-
-_NAN_ANY = "A NaN in a window makes its output NaN; other windows are untouched."
-_NO_TIES = "Does not choose between cells, so there are no ties."
-_NO_EMPTY = "A window without a single real cell is an error when the plan is made."
-_FLOAT_SUM = "float16 and bfloat16 accumulate in float32; float32 sums in blocks, within 4 ulp up to 2**24 cells."
 _INT_SUM = "Integers accumulate in int64."
-
-
-@dataclass(frozen=True)
-class Reducer:
-    """One row: facts in class attributes, parameters in fields."""
-
-    code: ClassVar[int]
-    core: ClassVar[CoreName]
-    keeps: ClassVar[tuple[str, ...]] = ()  # what backward needs of the forward pass: "x", "y", "lse", "offsets"
-    integers: ClassVar[bool] = False  # takes integer arrays
-    widens: ClassVar[bool] = False  # integer results are int64
-    selects: ClassVar[bool] = False  # can report the index of the chosen cell
-    formula: ClassVar[str]
-    nan: ClassVar[str] = _NAN_ANY
-    ties: ClassVar[str] = _NO_TIES
-    empty: ClassVar[str] = _NO_EMPTY
-    precision: ClassVar[str] = _FLOAT_SUM
-
-    @property
-    def name(self) -> str:
-        """The class's name: "Max", "Lp"."""
-        return type(self).__name__
-
-    @property
-    def params(self) -> Params:
-        """p, eps, beta, divisor (0: none), include_pad, mean: what the compiled core takes."""
-        return (2.0, 0.0, 1.0, 0.0, 1.0, 1.0)
-
-    def on(self, window: object) -> Reducer:  # noqa: ARG002  most reducers work the same on every window
-        """The reducer as it works on `window`; every front end asks before it pools."""
-        return self
 
 
 @dataclass(frozen=True)
@@ -108,7 +65,7 @@ class Sum(Reducer):
     integers = True
     widens = True
     formula = "sum x"
-    precision = f"{_FLOAT_SUM} {_INT_SUM}"
+    precision = f"{FLOAT_SUM} {_INT_SUM}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +92,7 @@ class Mean(Reducer):
     core = "add"
     integers = True
     formula = "sum x / n"
-    precision = f"{_FLOAT_SUM} {_INT_SUM} An integer mean keeps its dtype, rounded to nearest, ties to even."
+    precision = f"{FLOAT_SUM} {_INT_SUM} An integer mean keeps its dtype, rounded to nearest, ties to even."
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "count_include_pad", flag(self.count_include_pad, "count_include_pad"))
@@ -154,8 +111,8 @@ class Mean(Reducer):
 
     @property
     def params(self) -> Params:
-        """p, eps, beta, divisor (0: none), include_pad, mean."""
-        return (2.0, 0.0, 1.0, float(self.divisor or 0), float(self.count_include_pad), 1.0)
+        """What the compiled core takes."""
+        return Params(divisor=float(self.divisor or 0), include_pad=float(self.count_include_pad))
 
 
 @dataclass(frozen=True)
@@ -180,7 +137,7 @@ class Lp(Reducer):
     code = 4
     core = "add"
     formula = "(sum |x|^p)^(1/p)"
-    precision = f"{_FLOAT_SUM} Scaled, so that no power overflows or vanishes on the way."
+    precision = f"{FLOAT_SUM} Scaled, so that no power overflows or vanishes on the way."
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "p", number(self.p, "p", low=0.0, allow_inf=True))
@@ -192,8 +149,8 @@ class Lp(Reducer):
 
     @property
     def params(self) -> Params:
-        """p, eps, beta, divisor (0: none), include_pad, mean."""
-        return (self.p, 0.0, 1.0, 0.0, 1.0, 1.0)
+        """What the compiled core takes."""
+        return Params(p=self.p)
 
 
 @dataclass(frozen=True)
@@ -229,8 +186,8 @@ class PowerMean(Reducer):
 
     @property
     def params(self) -> Params:
-        """p, eps, beta, divisor (0: none), include_pad, mean."""
-        return (self.p, self.eps, 1.0, 0.0, 1.0, 1.0)
+        """What the compiled core takes."""
+        return Params(p=self.p, eps=self.eps)
 
 
 @dataclass(frozen=True)
@@ -282,8 +239,8 @@ class LogSumExp(Reducer):
 
     @property
     def params(self) -> Params:
-        """p, eps, beta, divisor (0: none), include_pad, mean."""
-        return (2.0, 0.0, self.beta, 0.0, 1.0, float(self.mean))
+        """What the compiled core takes."""
+        return Params(beta=self.beta, mean=float(self.mean))
 
 
 @dataclass(frozen=True)
@@ -316,11 +273,8 @@ class Soft(Reducer):
 
     @property
     def params(self) -> Params:
-        """p, eps, beta, divisor (0: none), include_pad, mean."""
-        return (2.0, 0.0, self.beta, 0.0, 1.0, 1.0)
-
-
-REDUCERS: tuple[type[Reducer], ...] = (Max, Min, Sum, Mean, Lp, PowerMean, RMS, LogSumExp, Soft)
+        """What the compiled core takes."""
+        return Params(beta=self.beta)
 
 
 def _beta(value: object) -> float:

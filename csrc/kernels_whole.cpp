@@ -1,0 +1,59 @@
+// The table of reducers that see a window whole, compiled once per instruction set.
+#include "kernels.hpp"
+#include "locals.hpp"
+
+namespace poolkit::POOLKIT_ISA_NS {
+
+template <class A>
+static Atom<A>* make_atom(const Problem& pr, const View* extra) {
+  if constexpr (std::is_floating_point_v<A>) switch (pr.reducer) {
+      case Reducer::RankStochastic:
+      case Reducer::MaxDrop:
+        if (pr.params.sample) return new RankDraw<A>(pr);
+        break;
+      case Reducer::Ordinal:
+        return new Ordinal<A>(pr, extra->shape[2]);
+      case Reducer::Stochastic:
+        return new Stochastic<A>(pr);
+      case Reducer::Mixed:
+        return new Mixed<A>(pr);
+      case Reducer::Var:
+        return new Moment<A, false>(pr);
+      case Reducer::Std:
+        return new Moment<A, true>(pr);
+      case Reducer::Ada:
+        return new Ada<A>(pr);
+      case Reducer::Boltzmann:
+        return new Boltzmann<A>();
+      case Reducer::GeM:
+        return new GeM<A>(pr);
+      case Reducer::Filter:
+        return new Filter<A>();
+      default:
+        break;
+    }
+  (void)extra;
+  return new RankSum<A>(pr);
+}
+
+const char* whole_window(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
+                         const View* extra, const Exec& exec) {
+  const Extra kind = extra == nullptr ? Extra::none : facts(pr.reducer).extra;
+  with_type(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    whole_forward<T>(pr, x, y, offsets, indices, extra, kind, exec, make_atom<whole_t<T>>);
+  });
+  return nullptr;
+}
+
+const char* whole_window_backward(const Problem& pr, const View& dy, const View& dx, const View& x, const View* extra,
+                                  const View* dextra, const Exec& exec) {
+  const Extra kind = extra == nullptr ? Extra::none : facts(pr.reducer).extra;
+  with_float_type(dx.dtype, [&](auto t) {
+    using T = decltype(t);
+    whole_backward<T>(pr, dy, dx, x, extra, dextra, kind, exec, make_atom<acc_t<T>>);
+  });
+  return nullptr;
+}
+
+}  // namespace poolkit::POOLKIT_ISA_NS
