@@ -343,7 +343,7 @@ def fractional_samples(x: Tensor, rank: int, seed: Seed = None) -> Tensor:
     batch = x.shape[0] if x.dim() == rank + 2 else 1
     shape = (batch, x.shape[-rank - 1], rank)
     dtype = x.dtype if x.dtype.is_floating_point else torch.float32
-    return torch.rand(shape, dtype=dtype, device=x.device, generator=_generator(x, seed))
+    return _uniforms(x, shape, dtype, seed)
 
 
 def explain(error: Exception, x: Tensor) -> Exception:
@@ -404,7 +404,7 @@ def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | 
     shape = (*x.shape[: -call.rank], *call.outs)
     if extra is None:
         if call.draws:
-            return torch.rand(shape, dtype=dtype, device=x.device, generator=_generator(x, seed))
+            return _uniforms(x, shape, dtype, seed)
         if call.values is None:
             return None
         extra = torch.tensor(call.values, dtype=dtype, device=x.device)
@@ -429,10 +429,12 @@ def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | 
     return extra
 
 
-def _generator(x: Tensor, seed: Seed) -> torch.Generator | None:
-    if seed is None or isinstance(seed, torch.Generator):
-        return seed
-    return torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
+def _uniforms(x: Tensor, shape: Sequence[int], dtype: torch.dtype, seed: Seed) -> Tensor:
+    if seed is None:  # torch.compile knows no symbolic shapes together with a generator, be it None
+        return torch.rand(shape, dtype=dtype, device=x.device)
+    if not isinstance(seed, torch.Generator):
+        seed = torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
+    return torch.rand(shape, dtype=dtype, device=x.device, generator=seed)
 
 
 def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: Seed) -> Tensor:
