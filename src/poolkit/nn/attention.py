@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from poolkit.errors import flag, integer, integers, number
+from poolkit.errors import PoolError, flag, integer, integers, number, show
 from poolkit.nn._tokens import (
     attend,
     check_heads,
@@ -68,11 +68,13 @@ class AttentionPool2d(nn.Module):
         self.embed_dim = integer(embed_dim, "embed_dim", 1)
         self.num_heads = integer(num_heads, "num_heads", 1)
         check_heads("embed_dim", self.embed_dim, self.num_heads)
-        height, width = spread(integers(feat_size, "feat_size", 1), 2)
-        self.feat_size = (height, width)
+        sizes = spread(integers(feat_size, "feat_size", 1), 2)
+        if len(sizes) != 2:
+            raise PoolError(f"feat_size={show(feat_size)}", "feat_size is one int, or (height, width)", "pass two ints")
+        self.feat_size = (sizes[0], sizes[1])
         self.output_dim = self.embed_dim if output_dim is None else integer(output_dim, "output_dim", 1)
         self.interpolation = choice(interpolation, "interpolation", ("bicubic", "bilinear"))
-        embedding = torch.randn(1 + height * width, self.embed_dim) * self.embed_dim**-0.5
+        embedding = torch.randn(1 + sizes[0] * sizes[1], self.embed_dim) * self.embed_dim**-0.5
         self.positional_embedding = nn.Parameter(embedding)
         self.q_proj = nn.Linear(self.embed_dim, self.embed_dim)
         self.k_proj = nn.Linear(self.embed_dim, self.embed_dim)
