@@ -95,6 +95,20 @@ CASES = [
         others=((_rng.random((1, 9, 2)),), (np.array([[[1.0, 0.0], [0.3, 0.0]]]),)),
     ),
     Case(
+        "noisy_or_pool",
+        lambda: nn.NoisyOrPool(from_logits=True),
+        (2 * draw(4, 5, 3), MASK),
+        lambda state, z, real=None: oracle.noisy_or(1 / (1 + np.exp(-z)), real),
+        label="logits",
+    ),
+    Case(
+        "linear_softmax_pool",
+        lambda: nn.LinearSoftmaxPool(from_logits=True),
+        (2 * draw(4, 5, 3), MASK),
+        lambda state, z, real=None: oracle.linear_softmax(1 / (1 + np.exp(-z)), real),
+        label="logits",
+    ),
+    Case(
         "linear_softmax_pool",
         nn.LinearSoftmaxPool,
         (_rng.random((4, 5, 3)), MASK),

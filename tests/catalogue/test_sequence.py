@@ -10,8 +10,13 @@ from poolkit.errors import PoolError, PoolTypeError
 F64 = torch.float64
 MODES = tuple(nn.MaskedPool.modes)
 SEGMENT_MODES = (*nn.SegmentPool.modes, "softmax")
-MASKED = {**{mode: lambda mode=mode: nn.MaskedPool(mode) for mode in MODES}, "noisy-or": nn.NoisyOrPool,
-          "linear-softmax": nn.LinearSoftmaxPool}  # fmt: skip
+MASKED = {
+    **{mode: lambda mode=mode: nn.MaskedPool(mode) for mode in MODES},
+    "noisy-or": nn.NoisyOrPool,
+    "linear-softmax": nn.LinearSoftmaxPool,
+    "noisy-or-logits": lambda: nn.NoisyOrPool(from_logits=True),
+    "linear-softmax-logits": lambda: nn.LinearSoftmaxPool(from_logits=True),
+}
 
 
 def uniform(*shape, seed=0):
@@ -160,6 +165,10 @@ def test_noisy_or_by_hand_and_without_underflow():
     assert pool(torch.tensor([[[1.0], [0.3]]])).item() == 1.0
     assert pool(torch.zeros(1, 5, 1)).item() == 0.0
     assert pool(torch.tensor([[1.5]])).isnan().all()
+    z = torch.tensor([[[30.0], [-30.0]]], dtype=F64, requires_grad=True)
+    y = nn.NoisyOrPool(from_logits=True)(z)
+    y.sum().backward()
+    np.testing.assert_allclose(z.grad.flatten().numpy(), [np.exp(-30), np.exp(-60)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +203,8 @@ def test_linear_softmax_of_equal_and_of_tiny_values():
         (lambda: nn.KMaxPool1d(0), "k"),
         (lambda: nn.KMaxPool1d(1.5), "k"),
         (lambda: nn.ChunkMaxPool1d(0), "chunks"),
+        (lambda: nn.NoisyOrPool(None), "from_logits"),
+        (lambda: nn.LinearSoftmaxPool("yes"), "from_logits"),
     ],
 )
 def test_a_bad_argument_is_named(make, blamed):

@@ -114,7 +114,7 @@ class AttentionPoolLatent(nn.Module):
     ``z = W_o MultiHead(W_q l, W_k x, W_v x) + b_o`` for each latent ``l``, then ``y = z + MLP(LayerNorm(z))`` with one
     hidden GELU layer.
 
-    Source: Zhai et al., "Scaling Vision Transformers", 2022 (arXiv:2106.04560), section 3.3; after the multihead
+    Source: Zhai et al., "Scaling Vision Transformers", 2022 (arXiv:2106.04560), section 3.2; after the multihead
     attention pooling of Lee et al., 2019 (arXiv:1810.00825).
 
     Args:

@@ -56,7 +56,7 @@ class SegmentPool(nn.Module):
 
     Source: segment reductions of vector machines: Blelloch, "Vector Models for Data-Parallel Computing", 1990; as the
     readout of graph networks: Gilmer et al., 2017 (arXiv:1704.01212), equation 2; softmax: Li et al., "DeeperGCN", 2020
-    (arXiv:2006.07739), section 3.2.
+    (arXiv:2006.07739).
 
     Args:
         mode: one of the words above.

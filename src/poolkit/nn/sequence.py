@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
-from poolkit.errors import PoolError, integer
+from poolkit.errors import PoolError, flag, integer
 from poolkit.nn._tokens import (
     check_input,
     choice,
@@ -75,8 +76,8 @@ class MaskedPool(nn.Module):
     place, so that padding on the left and on the right give the same.
 
     Source: Reimers and Gurevych, "Sentence-BERT", 2019 (arXiv:1908.10084), section 3 (cls, mean, max); Muennighoff,
-    "SGPT", 2022 (arXiv:2202.08904), equation 2 (weighted_mean); Cer et al., "Universal Sentence Encoder", 2018
-    (arXiv:1803.11175), section 3.1 (mean_sqrt_len).
+    "SGPT", 2022 (arXiv:2202.08904) (weighted_mean); Cer et al., "Universal Sentence Encoder", 2018
+    (arXiv:1803.11175) (mean_sqrt_len).
 
     Args:
         mode: one of the words above.
@@ -213,71 +214,95 @@ class ChunkMaxPool1d(nn.Module):
         return f"{self.chunks}"
 
 
-class NoisyOrPool(nn.Module):
+class _ProbabilityPool(nn.Module):
+    def __init__(self, from_logits: bool = False) -> None:
+        super().__init__()
+        self.from_logits = flag(from_logits, "from_logits")
+
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pools probabilities, or logits."""
+        x, mask, single = tokens(input, mask)
+        y = self._pool(only(wide(x), mask), mask).to(x.dtype)
+        return y[0] if single else y
+
+    def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """from_logits."""
+        return f"from_logits={self.from_logits}"
+
+
+def _unless(log_none: Tensor) -> Tensor:
+    """``1 - exp(log_none)``, precise near 0; near 1 its gradient is, where that of expm1 would round to 0."""
+    return torch.where(log_none > -0.5, -torch.expm1(log_none), 1 - log_none.exp())
+
+
+class NoisyOrPool(_ProbabilityPool):
     """The probability that at least one of several independent causes is there.
 
     ``y = 1 - prod_i (1 - p_i)``, computed as ``-expm1(sum log1p(-p))``, so that small probabilities do not vanish. The
     gradient ``prod_{j != i} (1 - p_j)`` is right for all p from 0 to 1, the ends included.
 
     Source: Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, section 4.3.2; for bags of instances: Zhang,
-    Platt and Viola, "Multiple Instance Boosting for Object Detection", 2005 (NIPS), equation 2.
+    Platt and Viola, "Multiple Instance Boosting for Object Detection", 2005 (NIPS).
+
+    Args:
+        from_logits: the input holds logits z, and ``p = sigmoid(z)``; no p is then rounded to 1.
 
     Shape:
-        Probabilities ``(N, L, D)`` or ``(L, D)``, with a bool mask ``(N, L)`` or ``(L,)`` (True: a real element) or
-        none, to ``(N, D)`` or ``(D,)``. Without a real element 0. A value above 1 gives NaN.
+        ``(N, L, D)`` or ``(L, D)``, with a bool mask ``(N, L)`` or ``(L,)`` (True: a real element) or none, to
+        ``(N, D)`` or ``(D,)``. Without a real element 0. A probability above 1 gives NaN.
 
     Raises:
-        PoolError: the input or mask does not fit.
+        PoolError: an argument breaks a rule, or the input or mask does not fit.
 
     >>> import torch, poolkit.nn as nn
     >>> nn.NoisyOrPool()(torch.tensor([[[0.5], [0.5], [0.2]]]))
     tensor([[0.8000]])
     """
 
-    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pools probabilities."""
-        x, mask, single = tokens(input, mask)
-        p = only(wide(x), mask)
-        sure = p == 1
+    def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.from_logits:
+            return _unless(-only(softplus(x), mask).sum(1))
+        sure = x == 1
         # log1p(-1) would make the gradient 0 / 0, so certain causes are kept apart. A single one still has a gradient,
         # that of a factor 1 - p; where there are several, none of them has.
-        others = torch.log1p(-p.masked_fill(sure, 0.0)).sum(1)
+        others = torch.log1p(-x.masked_fill(sure, 0.0)).sum(1)
         number = sure.sum(1)
-        factor = (1 - p).masked_fill(~sure, 0.0).sum(1)
-        factor = factor.masked_fill(number > 1, 0.0) + (number == 0)
-        y = -torch.expm1(others) * factor + (1 - factor)
-        y = y.to(x.dtype)
-        return y[0] if single else y
+        factor = (1 - x).masked_fill(~sure, 0.0).sum(1)
+        factor = factor.masked_fill(number > 1, 0.0)
+        return torch.where(number > 0, 1 - others.exp() * factor, _unless(others))
 
 
-class LinearSoftmaxPool(nn.Module):
+class LinearSoftmaxPool(_ProbabilityPool):
     """A mean of probabilities weighted by themselves: confident elements count more, in proportion.
 
     ``y = sum p_i^2 / sum p_i``, and 0 (with a gradient of 0) where all are 0.
 
     Source: Wang, Li and Metze, "A Comparison of Five Multiple Instance Learning Pooling Functions for Sound Event
-    Detection with Weak Labeling", 2019 (arXiv:1810.09050), table 1.
+    Detection with Weak Labeling", 2019 (arXiv:1810.09050).
+
+    Args:
+        from_logits: the input holds logits z, and ``p = sigmoid(z)``.
 
     Shape:
-        Values of at least 0, ``(N, L, D)`` or ``(L, D)``, with a bool mask ``(N, L)`` or ``(L,)`` (True: a real
-        element) or none, to ``(N, D)`` or ``(D,)``. Without a real element 0.
+        Values of at least 0 (or logits), ``(N, L, D)`` or ``(L, D)``, with a bool mask ``(N, L)`` or ``(L,)`` (True: a
+        real element) or none, to ``(N, D)`` or ``(D,)``. Without a real element 0.
 
     Raises:
-        PoolError: the input or mask does not fit.
+        PoolError: an argument breaks a rule, or the input or mask does not fit.
 
     >>> import torch, poolkit.nn as nn
     >>> nn.LinearSoftmaxPool()(torch.tensor([[[0.9], [0.1], [0.0]]]))
     tensor([[0.8200]])
     """
 
-    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pools probabilities."""
-        x, mask, single = tokens(input, mask)
-        p = only(wide(x), mask)
+    def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        p = only(x.sigmoid(), mask) if self.from_logits else x
         # In units of the largest value the squares do not vanish; the result is the same in every unit.
         unit = p.detach().abs().amax(1, keepdim=True)
         unit = unit.masked_fill(unit == 0, 1.0)
         part = p / unit
         total = part.sum(1)
-        y = (part.square().sum(1) / total.masked_fill(total == 0, 1.0) * unit[:, 0]).to(x.dtype)
-        return y[0] if single else y
+        return part.square().sum(1) / total.masked_fill(total == 0, 1.0) * unit[:, 0]

@@ -15,7 +15,7 @@ class PMA(nn.Module):
     ``PMA(Z) = MAB(S, rFF(Z))`` with ``MAB(S, Y) = LN(H + rFF(H))`` and ``H = LN(S + MultiHead(S, Y, Y))``, where S are
     the seeds, rFF is a linear layer with ReLU on each row, and LN a layer norm, or nothing without `layer_norm`.
 
-    Source: Lee et al., "Set Transformer", 2019 (arXiv:1810.00825), equations 4 to 7 and 11. As there, the softmax has
+    Source: Lee et al., "Set Transformer", 2019 (arXiv:1810.00825), equations 6, 7 and 11. As there, the softmax has
     the scale ``1 / sqrt(embed_dim)``, the width of all heads together; `scale` sets another, such as the usual
     ``(embed_dim / num_heads) ** -0.5``. The code published with the paper leaves out the first rFF and the output
     projection, and adds the projected seeds instead of the seeds; this is the paper's formula.

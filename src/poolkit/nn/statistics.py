@@ -25,8 +25,8 @@ class StatisticsPool1d(nn.Module):
 
     ``y = [mean; std]`` with ``mean = sum x_t / T`` and ``std = sqrt(max(sum (x_t - mean)^2 / T, eps))``.
 
-    Source: Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker Recognition", 2018 (ICASSP), section 2.1;
-    Okabe, Koshinaka and Shinoda, 2018 (arXiv:1803.10963), equations 4 and 5.
+    Source: Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker Recognition", 2018 (ICASSP);
+    Okabe, Koshinaka and Shinoda, 2018 (arXiv:1803.10963).
 
     Args:
         unbiased: divide the squares by ``T - 1`` instead of T (by 1 where T is 1).
@@ -73,8 +73,8 @@ class AttentiveStatisticsPool1d(nn.Module):
     `global_context` followed by the plain mean and standard deviation of the whole signal.
 
     Source: Okabe, Koshinaka and Shinoda, "Attentive Statistics Pooling for Deep Speaker Embedding", 2018
-    (arXiv:1803.10963), equations 1 to 6; weights for each channel and the context: Desplanques, Thienpondt and
-    Demuynck, "ECAPA-TDNN", 2020 (arXiv:2005.07143), equations 1 to 3. There is no batch norm inside the attention, in
+    (arXiv:1803.10963); weights for each channel and the context: Desplanques, Thienpondt and
+    Demuynck, "ECAPA-TDNN", 2020 (arXiv:2005.07143), equations 1 to 4. There is no batch norm inside the attention, in
     which padding and neighbours would have a say, and no noise. ``sum a (x - mean)^2`` equals the papers'
     ``sum a x^2 - mean^2`` and does not cancel.
 
