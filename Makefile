@@ -13,14 +13,15 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format docs bench clean
 
 help:
 	@echo "make install   a .venv with everything for development and the compiled core"
 	@echo "make demo      poolkit show: pool a photograph with every operator, write a report"
 	@echo "make test      the tests; ARGS='-k name' chooses some"
-	@echo "make lint      ruff, pyright, the core's stub, clang-format and the house laws"
+	@echo "make lint      ruff, pyright, the core's stub, clang-format, the house laws and the docs made from the catalogue"
 	@echo "make format    let ruff and clang-format rewrite the sources"
+	@echo "make docs      write docs/operators and the tables of docs/choosing*.md from the catalogue"
 	@echo "make bench     equality with torch, then times and the picture; ARGS='--quick' for a part"
 	@echo "make clean     remove .venv and what was built"
 
@@ -54,11 +55,15 @@ lint: install
 	$(BIN)/python tools/check_stub.py
 	$(BIN)/clang-format --dry-run --Werror csrc/*.cpp csrc/*.hpp
 	$(BIN)/python tools/house_laws.py
+	$(BIN)/python tools/make_docs.py --check
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i csrc/*.cpp csrc/*.hpp
+
+docs: install
+	$(BIN)/python tools/make_docs.py
 
 bench: install
 	$(BIN)/python -m bench.run $(ARGS)

@@ -1,3 +1,4 @@
+import inspect
 import re
 import xml.etree.ElementTree as ET
 
@@ -5,55 +6,114 @@ import numpy as np
 import pytest
 
 import poolkit as pk
-from poolkit.catalog import CATALOG, entry, promise_zh
+from poolkit.catalog import CATALOG, FAMILIES, KIN, entry, promise_zh
 from poolkit.reducer import REDUCERS
+from poolkit.show.facts import example
+from poolkit.show.look_up import find, plain
 from poolkit.show.mathml import to_mathml
 
 NAMES = [row.name for row in CATALOG]
+# What every function or module has, or what speaks of where and not of what.
+UNSAID = {"input", "self", "data_format", "device", "dtype", "generator", "_random_samples"}
 
 
 def test_every_named_pooling_has_an_entry():
     functions = {re.sub(r"[123]d$", "", name) for name in pk.__all__ if re.search(r"pool[123]d$", name)}
-    assert set(NAMES) == functions
+    assert {row.name for row in CATALOG if row.reducer} == functions
     assert len(NAMES) == len(set(NAMES))
-    assert {row.reducer for row in CATALOG} == set(REDUCERS)
+    assert {row.reducer for row in CATALOG if row.reducer} == set(REDUCERS)
+
+
+def test_every_module_belongs_to_exactly_one_entry():
+    nn = pytest.importorskip("poolkit.nn", exc_type=ImportError)
+    for module in nn.__all__:
+        owners = [row.name for row in CATALOG if module in row.modules or plain(module) == plain(row.name)]
+        assert len(owners) == 1, f"{module}: {owners or 'name it in the `modules` of its entry'}"
+    for row in CATALOG:
+        assert set(row.modules) <= set(nn.__all__), row.name
+        assert row.functions or row.modules, row.name
+
+
+def test_entries_come_by_family():
+    families = [row.family for row in CATALOG]
+    assert families == sorted(families, key=FAMILIES.index)
+    assert tuple(KIN) == FAMILIES
+
+
+def said(row):
+    """Every text of an entry: English, then Chinese."""
+    yield row.en, row.zh
+    yield row.when, row.when_zh
+    yield from (row.unless, row.phases, row.gradient, row.cost, *row.traps)
+    yield from ((en, zh) for _, en, zh in row.parameters)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_entry_is_complete(name):
     row = entry(name)
-    for words in (row.en, row.formula, row.source, row.when):
+    for words in (row.formula, row.source, row.shape):
         assert words
         assert not re.search(r"[\u4e00-\u9fff]", words)
-    for words in (row.zh, row.when_zh, *(zh for _, _, zh in row.parameters)):
-        assert re.search(r"[\u4e00-\u9fff]|^p", words)
-        assert not re.search(r"[\u4e00-\u9fff][,;:!?(]", words), "Chinese takes full-width punctuation"
+    assert "->" in row.shape
+    assert row.traps
+    assert all(row.ships)
+    for english, chinese in said(row):
+        assert english
+        assert not re.search(r"[\u4e00-\u9fff]", english)
+        assert re.search(r"[\u4e00-\u9fff]", chinese), chinese
+        assert not re.search(r"[\u4e00-\u9fff][,;:!?(]|[,;:!?][\u4e00-\u9fff]", chinese), "full-width punctuation"
+    for english, chinese in (row.unless, row.cost, row.phases, *row.traps):
+        assert english.endswith("."), english
+        assert chinese.endswith("。"), chinese
     assert re.search(r"\b(19|20)\d\d\b", row.source)
     ET.fromstring(to_mathml(row.latex))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_parameters_are_those_of_the_functions(name):
-    import inspect
+def passed(row):
+    """What callers pass by name: to the functions where there are some, else to the modules' constructors."""
+    if row.functions:
+        makers = [getattr(pk, function) for function in row.functions]
+    else:
+        nn = pytest.importorskip("poolkit.nn", exc_type=ImportError)
+        makers = [getattr(nn, module).__init__ for module in row.modules]
+    loose = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    parameters = [one for maker in makers for one in inspect.signature(maker).parameters.values()]
+    return {one.name for one in parameters if one.kind not in loose} - UNSAID
 
-    known = set()
-    for rank in (1, 2, 3):
-        known |= set(inspect.signature(getattr(pk, f"{name}{rank}d")).parameters)
-    assert {parameter for parameter, _, _ in entry(name).parameters} <= known
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_those_that_callers_pass(name):
+    row = entry(name)
+    explained = [parameter for parameter, _, _ in row.parameters]
+    assert len(explained) == len(set(explained))
+    assert set(explained) == passed(row)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_runs(name):
-    space = {"pk": pk, "x": np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)}
-    exec(entry(name).call, space)
-    assert space["y"].ndim == 4
-    assert np.isfinite(space["y"]).all()
+    row = entry(name)
+    lines = example(row)
+    if any("torch" in line for line in lines):
+        pytest.importorskip("torch").manual_seed(0)
+    space = {}
+    exec("\n".join(lines), space)
+    values = space["y"].detach().numpy() if hasattr(space["y"], "detach") else space["y"]
+    assert values.size
+    assert np.isfinite(values).all()
+    if row.functions:
+        assert values.shape[:2] == (1, 3)
+
+
+def test_modules_are_found_by_their_names():
+    for row in CATALOG:
+        for module in row.modules:
+            assert find(module) is row, module
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if entry(name).torch])
 def test_torch_has_what_the_entry_says(name):
     nn = pytest.importorskip("torch").nn
-    assert hasattr(nn, f"{entry(name).torch}2d")
+    assert hasattr(nn, f"{entry(name).torch}2d") or hasattr(nn, entry(name).torch)
 
 
 @pytest.mark.parametrize("reducer", REDUCERS)

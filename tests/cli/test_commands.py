@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import re
 import resource
+import textwrap
 import time
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import poolkit
-from poolkit.catalog import CATALOG
+from poolkit.catalog import CATALOG, FAMILIES, KIN, promise_zh
 from poolkit.reducer import REDUCERS
 from poolkit.show.commands import app
 
@@ -218,36 +220,89 @@ def test_list_names_every_pooling():
         assert done.exit_code == 0
         for row in CATALOG:
             assert row.name in done.stdout
+            assert row.family in done.stdout
     assert "最大池化" in done.stdout
     assert "y[indices]" in done.stdout
 
 
-def test_list_as_json():
+def test_list_of_one_family():
+    for family in FAMILIES:
+        rows = json.loads(invoke("list", "--family", family, "--json").stdout)
+        assert [row["name"] for row in rows] == [row.name for row in CATALOG if row.family == family]
+        done = invoke("list", "--family", family)
+        assert done.exit_code == 0
+        for row in CATALOG:
+            assert (re.search(rf"^{row.name} ", done.stdout, re.MULTILINE) is not None) == (row.family == family)
+
+
+@pytest.mark.parametrize("family", ["locl", "", "x" * 100_000])
+def test_an_unknown_family_is_refused_with_the_known_ones(family):
+    done = invoke("list", "--family", family)
+    assert done.exit_code == 2
+    assert "--family" in done.stderr
+    assert all(known in done.stderr for known in FAMILIES)
+    assert len(done.stderr) < 500
+
+
+def test_list_as_json_holds_everything():
     rows = json.loads(invoke("list", "--json").stdout)
     assert [row["name"] for row in rows] == [row.name for row in CATALOG]
-    for row in rows:
-        assert {"zh", "formula", "latex", "reducer", "window", "source", "torch"} <= set(row)
+    fields = {field.name for field in dataclasses.fields(CATALOG[0])}
+    for row, source in zip(rows, CATALOG, strict=True):
+        assert fields | {"functions", "promises"} == set(row)
         assert all(hasattr(poolkit, function) for function in row["functions"])
+        assert [trap["zh"] for trap in row["traps"]] == [zh for _, zh in source.traps]
+        assert [parameter["name"] for parameter in row["parameters"]] == [name for name, *_ in source.parameters]
+
+
+def explained(name, *arguments):
+    """What explain prints, wide enough that nothing wraps."""
+    done = runner.invoke(app, ["explain", name, *arguments], env={"COLUMNS": "1000"})
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 @pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
 def test_explain_tells_everything_and_its_example_runs(poolkit_process, row):
-    done = invoke("explain", row.name)
-    assert done.exit_code == 0, done.output
-    text = " ".join(done.stdout.split())
-    for words in (row.formula, row.source, row.when, row.reducer.nan, row.reducer.ties, row.reducer.empty):
-        assert " ".join(words.split()) in text
-    for name, _, _ in row.parameters:
-        assert name in text
-    code = "\n".join(line.strip() for line in done.stdout.split("Example\n")[1].splitlines())
+    english, chinese = explained(row.name), explained(row.name, "--lang", "zh")
+    pairs = [(row.when, row.when_zh), row.unless, row.phases, row.gradient, row.cost, *row.traps]
+    pairs += [(meaning, meaning_zh) for _, meaning, meaning_zh in row.parameters]
+    pairs.append(KIN[row.family].title)
+    if row.reducer and row.family != "inverse":
+        facts = (row.reducer.nan, row.reducer.ties, row.reducer.empty, row.reducer.precision)
+        pairs += [(fact, promise_zh(fact)) for fact in facts]
+    for en, zh in pairs:
+        assert en in english
+        assert zh in chinese
+    names = [name for name, _, _ in row.parameters]
+    for words in (row.formula, row.source, row.shape, *names, *row.functions, *row.modules, *row.ships):
+        assert words in english
+        assert words in chinese
+    code = textwrap.dedent(english.split("Example\n")[1])
     ran = poolkit_process(code=code)
     assert ran.returncode == 0, ran.stderr
-    assert re.match(r"\(1, 3, \d+, \d+\)", ran.stdout)
+    assert re.match(r"\(1, 3, \d+, \d+\)" if row.functions else r"\(\d+,", ran.stdout)
+
+
+def test_an_entry_of_modules_alone_is_explained(poolkit_process, monkeypatch):
+    pytest.importorskip("torch")
+    call = "pooled = nn.MaxPool2d(2)(t)\ny = torch.cat(\n    [pooled],\n)"
+    row = dataclasses.replace(
+        CATALOG[0], name="bag_pool", reducer=None, window=None, torch=None, modules=("BagPool", "BagPool2d"), call=call
+    )
+    monkeypatch.setattr("poolkit.show.look_up.CATALOG", (*CATALOG, row))
+    for spelling in ("BagPool2d", "bagpool", "bag_pool"):
+        text = explained(spelling)
+        assert text.startswith("bag_pool")
+        assert "poolkit.nn.BagPool, poolkit.nn.BagPool2d" in text
+        assert "What it promises" not in text
+    ran = poolkit_process(code=textwrap.dedent(text.split("Example\n")[1]))
+    assert ran.stdout == "(1, 3, 16, 16)\n", ran.stderr
 
 
 def test_explain_in_chinese():
     done = invoke("explain", "soft_pool", "--lang", "zh")
-    for words in ("软池化", "何时使用", "参数", "保证", "出处", "示例"):
+    for words in ("软池化", "局部池化", "何时使用", "何时不用", "参数", "梯度", "保证", "陷阱", "出处", "示例"):
         assert words in done.stdout
 
 
@@ -266,6 +321,8 @@ def test_explain_in_chinese():
         ("最小池化", "min_pool"),
         ("adaptive average pooling", "adaptive_avg_pool"),
         ("LogSumExp", "lse_pool"),
+        ("LogSumExpPool3d", "lse_pool"),
+        ("maxunpool2d", "max_unpool"),
     ],
 )
 def test_explain_understands_other_spellings(spelling, name):

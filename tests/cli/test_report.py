@@ -1,13 +1,17 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
-from poolkit.reducer import REDUCERS
+import poolkit
+from poolkit.catalog import CATALOG, entry
+from poolkit.reducer import REDUCERS, Max, Min
 from poolkit.show import picture, report, sheet, study
+from poolkit.show.tables import print_study
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 
@@ -158,7 +162,8 @@ def test_what_leaves_the_range_is_rescaled_and_says_so(done, text):
     assert by_key["sum-tiles"].gain == 16
     assert by_key["lp-tiles"].gain == pytest.approx(4)
     for cell in done.cells:
-        assert cell.rescaled == (cell.operator.key in {"sum", "lp"})
+        if not cell.gain_is_peak:
+            assert cell.rescaled == (cell.operator.key in {"sum", "lp"})
         assert cell.shown.min() >= -1e-4
         assert cell.shown.max() <= 1 + 1e-4
     assert text.count("divided by the answer to an all-white") == 2 * len(done.lenses)
@@ -169,7 +174,7 @@ def test_the_mean_of_a_constant_loses_nothing(tmp_path):
     Image.new("RGB", (32, 32), (255, 51, 0)).save(path)
     done = study.run(picture.load(path), 4, None, lambda cell: None)
     for cell in done.cells:
-        assert cell.loss.rms < 1e-5, cell.key
+        assert cell.gain_is_peak or cell.loss.rms < 1e-5, cell.key
     assert sheet.draw(done).startswith(b"\x89PNG")
     Page(report.render(done))
 
@@ -186,3 +191,40 @@ def test_torch_agrees_where_it_has_the_same(done):
     assert {key for key in raced if key.startswith("max")} == {f"max-{lens.key}" for lens in done.lenses}
     assert {"mean-tiles", "mean-overlap", "mean-adaptive", "mean-global", "sum-tiles", "lp-tiles"} <= set(raced)
     assert not any(key.startswith(("min", "soft", "lse", "rms", "power")) for key in raced)
+
+
+class LoudestOfThemAll(Max):
+    """A reducer that the report has never heard of."""
+
+
+class Spread(Max):
+    """One whose answer to an even picture is 0."""
+
+
+def test_a_new_reducer_joins_and_an_entry_without_one_does_not_matter(scene_file, monkeypatch, capsys):
+    def pool(x, window, reducer):
+        y = true_pool(x, window, Max())
+        return y - true_pool(x, window, Min()) if isinstance(reducer, Spread) else y
+
+    true_pool = poolkit.pool
+    rows = [replace(entry("max_pool"), name=kind.__name__.lower(), reducer=kind) for kind in (LoudestOfThemAll, Spread)]
+    rows.append(replace(entry("max_pool"), name="module", reducer=None, window=None, family="attention"))
+    monkeypatch.setattr(study, "CATALOG", (*rows[::-1], *CATALOG))
+    monkeypatch.setattr(study, "REDUCERS", (*REDUCERS, LoudestOfThemAll, Spread))
+    monkeypatch.setattr(poolkit, "pool", pool)
+    done = study.run(picture.load(scene_file), 4, None, lambda cell: None)
+    assert {operator.key for operator in done.operators} >= {"loudestofthemall", "spread", "max"}
+    peaks = [cell for cell in done.cells if cell.gain_is_peak]
+    assert {cell.operator.key for cell in peaks} == {"spread"}
+    for cell in peaks:
+        assert cell.shown.min() >= 0
+        assert cell.shown.max() == pytest.approx(1)
+    text = report.render(done)
+    Page(text)
+    assert text.count("divided by the largest of them") == len(done.lenses)
+    assert sheet.draw(done).startswith(b"\x89PNG")
+    monkeypatch.setenv("COLUMNS", "80")
+    print_study(done, "en")
+    table = capsys.readouterr().out
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= 80

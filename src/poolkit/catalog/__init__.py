@@ -1,7 +1,7 @@
 """The catalogue: one entry for each named pooling, with its formula, its source and when to use it.
 
-The command line, the report, the documentation and the tests read it; a pooling does not. `CATALOG` keeps the order in
-which a newcomer should meet them.
+The command line, the report, the documentation and the tests read it; a pooling does not. `CATALOG` holds the families
+in the order of `FAMILIES`, and in a family the order in which a newcomer should meet its poolings.
 
 >>> from poolkit.catalog import entry
 >>> entry("max_pool").formula
@@ -10,18 +10,23 @@ which a newcomer should meet them.
 
 from __future__ import annotations
 
-from poolkit.catalog import attention, local, moments, sequence
+from poolkit.catalog import attention, local, moments, sequence, smooth, unpool, windows
 from poolkit.catalog.entry import FAMILIES, Entry, Family
+from poolkit.catalog.families import KIN, Kin
 from poolkit.catalog.promises import promise_zh
 
-__all__ = ["CATALOG", "FAMILIES", "Entry", "Family", "entry", "promise_zh"]
+__all__ = ["CATALOG", "FAMILIES", "KIN", "Entry", "Family", "Kin", "entry", "promise_zh"]
 
-CATALOG: tuple[Entry, ...] = (
+_ROWS: tuple[Entry, ...] = (
     *local.ENTRIES,
+    *smooth.ENTRIES,
+    *windows.ENTRIES,
+    *unpool.ENTRIES,
     *moments.ENTRIES,
     *attention.ENTRIES,
     *sequence.ENTRIES,
 )
+CATALOG: tuple[Entry, ...] = tuple(sorted(_ROWS, key=lambda row: FAMILIES.index(row.family)))
 
 _BY_NAME = {row.name: row for row in CATALOG}
 

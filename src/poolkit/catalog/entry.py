@@ -43,7 +43,7 @@ class Entry:
     """One named pooling, all that is said of it in one place. Pairs are English, then Chinese.
 
     A pooling that is a window and a reducer names both, and `name` gives its functions: `name`1d, `name`2d, `name`3d.
-    One that is a module of its own leaves them None and lists its `modules`.
+    One that is a module of its own leaves them None. Both list their `modules`; a module has exactly one entry.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Entry:
     shape: str = "(N, C, *sizes) -> (N, C, *pooled)"
     cost: tuple[str, str] = ("", "")
     traps: tuple[tuple[str, str], ...] = ()  # where people and libraries go wrong
-    ships: tuple[str, ...] = ()  # libraries that have it today, for example "torch", "Keras", "ONNX"
+    ships: tuple[str, ...] = ()  # libraries that have it today: "torch", "Keras"; names only
 
     @property
     def functions(self) -> tuple[str, ...]:

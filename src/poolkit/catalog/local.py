@@ -1,9 +1,9 @@
-"""Windows with the reducers that every network uses: maxima, means, sums, norms and their smooth relatives."""
+"""Windows with the plainest reducers: the largest, the smallest, the mean and the sum."""
 
 from __future__ import annotations
 
 from poolkit import reducer, window
-from poolkit.catalog.entry import INDICES, KERNEL, OUTPUT, SLIDING, Entry
+from poolkit.catalog.entry import INDICES, SLIDING, Entry
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -15,12 +15,88 @@ ENTRIES: tuple[Entry, ...] = (
         latex=r"y = \max_{i} x_i",
         reducer=reducer.Max,
         window=window.Sliding,
+        modules=("MaxPool1d", "MaxPool2d", "MaxPool3d"),
         parameters=(*SLIDING, INDICES),
         source="Riesenhuber and Poggio, 1999 (Nature Neuroscience 2)",
         when="Keeps the strongest answer of each window and forgets where it was. The usual choice inside "
         "convolutional networks, where it matters whether a feature is there and not how often.",
         when_zh="保留每个窗口里最强的响应，忘掉它的位置。卷积网络内部的常用选择：在意的是特征是否出现，"
         "而不是出现多少次。",
+        unless=(
+            (
+                "Where every cell should count or learn: noise is kept as readily as signal, and only one cell of a "
+                "window receives a gradient. Where the output must not jump when the input shifts by a pixel: blur "
+                "before the stride."
+            ),
+            (
+                "每个格子都应计入或都应学习时：噪声与信号一样会被保留，而每个窗口只有一个格子得到梯度。"
+                "要求输入平移一个像素而输出不突变时：应先模糊再取步长。"
+            ),
+        ),
+        gradient=(
+            (
+                "The whole gradient goes to the chosen cell, the first in row-major order among equals; the other "
+                "cells get 0. Where windows overlap, a cell adds up what its windows send."
+            ),
+            (
+                "梯度全部传给被选中的格子（相等时为行优先顺序的第一个），其余格子为 0。窗口重叠时，"
+                "同一格子把各窗口传来的梯度相加。"
+            ),
+        ),
+        cost=(
+            (
+                "Comparisons only; windows that overlap share them, so that at stride 1 a 31x31 window takes little "
+                "more than twice the time of a 3x3 one. Training keeps the place in its window for each output: one "
+                "byte, two from 256 cells on."
+            ),
+            (
+                "只有比较；重叠的窗口共用比较结果，因此步长为 1 时 31x31 的窗口只比 3x3 的两倍时间略多。"
+                "训练时每个输出只保存它在窗口内的位置：一个字节，窗口达到 256 格起为两个字节。"
+            ),
+        ),
+        traps=(
+            (
+                (
+                    "With a stride above 1 it is not invariant to shifts: moving the input by one pixel can change "
+                    "every output. Only small shifts inside a window leave a maximum where it is."
+                ),
+                (
+                    "步长大于 1 时，它对平移并不是不变的：输入移动一个像素就可能改变所有输出。"
+                    "只有窗口内部的微小移动才不改变最大值。"
+                ),
+            ),
+            (
+                (
+                    "Padding must never win. Filling with 0 instead of leaving padding out is wrong for maps with "
+                    "negative values."
+                ),
+                "补的格绝不能胜出。用 0 填充而不是把补的格排除在外，遇到负值的特征图就会出错。",
+            ),
+            (
+                "The stride's default differs: the kernel in torch, Keras and MLX, 1 in Flax, Equinox and ONNX.",
+                "步长的默认值各不相同：torch、Keras、MLX 为窗口大小，Flax、Equinox、ONNX 为 1。",
+            ),
+            (
+                (
+                    "Indices count inside one plane in torch and here, over the whole tensor in ONNX, with the "
+                    "channels last in TensorFlow."
+                ),
+                "位置的编号方式不同：torch 与这里在单个平面内编号，ONNX 在整个张量内编号，TensorFlow 则通道在最后。",
+            ),
+        ),
+        ships=(
+            "torch",
+            "Keras",
+            "TensorFlow",
+            "Flax",
+            "Haiku",
+            "Equinox",
+            "MLX",
+            "tinygrad",
+            "ONNX",
+            "OpenVINO",
+            "MONAI",
+        ),
         call="y = pk.max_pool2d(x, 3, stride=2, padding=1)",
         torch="MaxPool",
     ),
@@ -33,12 +109,38 @@ ENTRIES: tuple[Entry, ...] = (
         latex=r"y = \min_{i} x_i",
         reducer=reducer.Min,
         window=window.Sliding,
+        modules=("MinPool1d", "MinPool2d", "MinPool3d"),
         parameters=(*SLIDING, INDICES),
         source="grey-scale erosion: Serra, 1982 (Image Analysis and Mathematical Morphology)",
         when="Keeps the weakest answer: dark marks on light paper, worst cases, distances. With stride 1 it is "
         "erosion, and with max pooling it makes opening and closing.",
         when_zh="保留最弱的响应：浅色底上的深色笔画、最坏情形、距离。步长为 1 时就是形态学腐蚀，"
         "与最大池化合用可做开运算和闭运算。",
+        unless=(
+            "After a ReLU: most windows hold a 0 then, and little else is left.",
+            "在 ReLU 之后：那时多数窗口里都有 0，几乎什么也留不下。",
+        ),
+        gradient=(
+            (
+                "The whole gradient goes to the chosen cell, the first in row-major order among equals; the other "
+                "cells get 0."
+            ),
+            "梯度全部传给被选中的格子（相等时为行优先顺序的第一个），其余格子为 0。",
+        ),
+        cost=(
+            "As for max pooling: shared comparisons, and a small position for each output in training.",
+            "与最大池化相同：比较结果共用，训练时每个输出保存一个很小的位置。",
+        ),
+        traps=(
+            (
+                (
+                    "Writing it as -max(-x) breaks at the smallest integer, which has no positive counterpart, and a "
+                    "padding of 0 then wins in windows of positive values."
+                ),
+                "写成 -max(-x) 时，最小的整数没有对应的正数，会溢出；若用 0 填充，在正值的窗口里补的格还会胜出。",
+            ),
+        ),
+        ships=("Flax",),
         call="y = pk.min_pool2d(x, 3, stride=1, padding=1)",
     ),
     Entry(
@@ -50,6 +152,7 @@ ENTRIES: tuple[Entry, ...] = (
         latex=r"y = \frac{1}{n} \sum_{i} x_i",
         reducer=reducer.Mean,
         window=window.Sliding,
+        modules=("AvgPool1d", "AvgPool2d", "AvgPool3d"),
         parameters=(
             *SLIDING,
             ("count_include_pad", "padding counts in n", "n 是否计入补的格"),
@@ -59,6 +162,61 @@ ENTRIES: tuple[Entry, ...] = (
         when="Every cell has its say: smooth maps, down-sampling without a bias to bright values, gradients that reach "
         "every input. Weak answers dilute strong ones.",
         when_zh="每个格子都有发言权：结果平滑，降采样时不偏向大值，梯度能到达所有输入。缺点是弱响应会冲淡强响应。",
+        unless=(
+            (
+                "Where a feature is rare and its place does not matter: one strong cell among many weak ones is lost "
+                "in the mean."
+            ),
+            "特征稀少而位置无关紧要时：许多弱响应中的一个强响应会淹没在平均值里。",
+        ),
+        gradient=(
+            "Each cell of a window receives the output's gradient divided by n, whatever its value.",
+            "窗口内每个格子都得到输出梯度的 1/n，与自身数值无关。",
+        ),
+        cost=(
+            (
+                "Additions only; windows that overlap share partial sums, so that at stride 1 a 31x31 window takes "
+                "about twice the time of a 3x3 one. Training keeps nothing."
+            ),
+            "只有加法；重叠的窗口共用部分和，因此步长为 1 时 31x31 的窗口约为 3x3 的两倍时间。训练时不保存任何东西。",
+        ),
+        traps=(
+            (
+                (
+                    "What n counts differs. torch and Flax include padding by default, ONNX excludes it by default, "
+                    "TensorFlow, Keras and Haiku always exclude it. With ceil_mode, taps beyond the padding never "
+                    "count in torch and here."
+                ),
+                (
+                    "n 的含义各不相同：torch 与 Flax 默认计入补的格，ONNX 默认不计，TensorFlow、Keras、Haiku 一律不计。"
+                    "ceil_mode 时，超出补格的采样点在 torch 和这里都不计。"
+                ),
+            ),
+            (
+                "With a stride above 1 it is not invariant to shifts either; its box filter only weakens aliasing.",
+                "步长大于 1 时它同样不具有平移不变性；其方框滤波只能减弱混叠。",
+            ),
+            (
+                (
+                    "Half precision that also accumulates in half precision stops growing: the mean of many ones comes "
+                    "out below 1."
+                ),
+                "半精度若也用半精度累加，和会停止增长：许多个 1 的平均竟小于 1。",
+            ),
+        ),
+        ships=(
+            "torch",
+            "Keras",
+            "TensorFlow",
+            "Flax",
+            "Haiku",
+            "Equinox",
+            "MLX",
+            "tinygrad",
+            "ONNX",
+            "OpenVINO",
+            "MONAI",
+        ),
         call="y = pk.avg_pool2d(x, 2)",
         torch="AvgPool",
     ),
@@ -71,187 +229,38 @@ ENTRIES: tuple[Entry, ...] = (
         latex=r"y = \sum_{i} x_i",
         reducer=reducer.Sum,
         window=window.Sliding,
+        modules=("SumPool1d", "SumPool2d", "SumPool3d"),
         parameters=SLIDING,
         source="histogram-style pooling; SPoC descriptors: Babenko and Lempitsky, 2015 (arXiv:1510.07493)",
         when="Counts and energies: how much there is in a window, not how much on average. Integers add up exactly, in "
         "int64.",
         when_zh="用于计数和能量：窗口里总共有多少，而不是平均有多少。整数以 int64 精确累加。",
-        call="y = pk.sum_pool2d(x, 4)",
-    ),
-    Entry(
-        family="local",
-        name="lp_pool",
-        en="Lp pooling",
-        zh="Lp 池化",
-        formula="y = (sum |x|^p)^(1/p)",
-        latex=r"y = \left( \sum_{i} |x_i|^p \right)^{1/p}",
-        reducer=reducer.Lp,
-        window=window.Sliding,
-        parameters=(("norm_type", "p, above 0 or infinity", "p，大于 0 或无穷大"), *SLIDING),
-        source="Sermanet, Chintala and LeCun, 2012 (arXiv:1204.3968)",
-        when="A dial between the sum of magnitudes (p = 1) and the largest magnitude (p = infinity); p = 2 is the "
-        "energy of a window. Grows with the size of the window.",
-        when_zh="在幅值之和（p = 1）与最大幅值（p 为无穷大）之间连续调节；p = 2 是窗口的能量。结果随窗口变大而变大。",
-        call="y = pk.lp_pool2d(x, 2, kernel_size=3, stride=2)",
-        torch="LPPool",
-    ),
-    Entry(
-        family="local",
-        name="power_mean_pool",
-        en="Power-mean pooling (GeM)",
-        zh="幂平均池化（GeM）",
-        formula="y = (mean max(x, eps)^p)^(1/p)",
-        latex=r"y = \left( \frac{1}{n} \sum_{i} \max(x_i, \varepsilon)^p \right)^{1/p}",
-        reducer=reducer.PowerMean,
-        window=window.Sliding,
-        parameters=(
-            KERNEL,
-            ("p", "above 0; 1 is the mean, large values approach the maximum", "大于 0;1 为平均，越大越接近最大"),
-            ("eps", "cells below it count as it", "小于它的格子按它计"),
-            *SLIDING[1:],
-        ),
-        source="Radenovic, Tolias and Chum, 2018 (arXiv:1711.02512)",
-        when="Image retrieval and fine-grained recognition, usually over the whole map: between mean and maximum, and "
-        "independent of the window's size. For values that are not negative.",
-        when_zh="图像检索与细粒度识别的首选，通常作用于整张特征图：介于平均与最大之间，且与窗口大小无关。"
-        "适用于非负值。",
-        call="y = pk.pool(x, pk.Global(), pk.PowerMean(p=3.0))",
-    ),
-    Entry(
-        family="local",
-        name="rms_pool",
-        en="RMS pooling",
-        zh="均方根池化",
-        formula="y = sqrt(mean x^2)",
-        latex=r"y = \sqrt{\frac{1}{n} \sum_{i} x_i^2}",
-        reducer=reducer.RMS,
-        window=window.Sliding,
-        parameters=SLIDING,
-        source="L2 pooling: Hyvarinen and Hoyer, 2001 (Vision Research 41)",
-        when="The strength of a signal with both signs: sound, vibration, filter pairs. Independent of the window's "
-        "size, unlike the Lp norm.",
-        when_zh="有正有负的信号的强度：声音、振动、成对的滤波器。与 Lp 范数不同，它与窗口大小无关。",
-        call="y = pk.rms_pool2d(x, 4)",
-    ),
-    Entry(
-        family="local",
-        name="lse_pool",
-        en="LogSumExp pooling",
-        zh="对数指数和池化",
-        formula="y = log(mean exp(beta x)) / beta",
-        latex=r"y = \frac{1}{\beta} \log \frac{1}{n} \sum_{i} e^{\beta x_i}",
-        reducer=reducer.LogSumExp,
-        window=window.Sliding,
-        parameters=(
-            KERNEL,
-            ("beta", "sharpness, not 0; negative values lean to the minimum", "锐度，不为 0；负值偏向最小"),
-            ("mean", "mean inside the logarithm, else the sum", "对数内取平均，否则取和"),
-            *SLIDING[1:],
-        ),
-        source="Pinheiro and Collobert, 2015 (arXiv:1411.6228)",
-        when="A smooth maximum whose gradient reaches all cells: weakly supervised localisation and segmentation, "
-        "where max trains a single pixel and the mean trains all alike.",
-        when_zh="平滑的最大值，梯度能到达所有格子：适合弱监督定位与分割，那里最大池化只训练一个像素，"
-        "而平均池化一视同仁。",
-        call="y = pk.lse_pool2d(x, 4, beta=5.0)",
-    ),
-    Entry(
-        family="local",
-        name="soft_pool",
-        en="Soft pooling",
-        zh="软池化",
-        formula="y = sum x exp(beta x) / sum exp(beta x)",
-        latex=r"y = \frac{\sum_{i} x_i e^{\beta x_i}}{\sum_{i} e^{\beta x_i}}",
-        reducer=reducer.Soft,
-        window=window.Sliding,
-        parameters=(KERNEL, ("beta", "sharpness, not 0", "锐度，不为 0"), *SLIDING[1:]),
-        source="Stergiou, Poppe and Kalliatakis, 2021 (arXiv:2101.00440)",
-        when="A mean weighted towards the strong cells: keeps more detail than max and more contrast than the mean. A "
-        "drop-in for max pooling when every input should learn.",
-        when_zh="偏重强响应的加权平均：比最大池化保留更多细节，比平均池化保留更多对比度。"
-        "想让每个输入都参与学习时，可直接替换最大池化。",
-        call="y = pk.soft_pool2d(x, 2)",
-    ),
-    Entry(
-        family="local",
-        name="adaptive_max_pool",
-        en="Adaptive max pooling",
-        zh="自适应最大池化",
-        formula="y[j] = max x[floor(j I / O) : ceil((j + 1) I / O)]",
-        latex=r"y_j = \max_{\lfloor j I / O \rfloor \le i < \lceil (j + 1) I / O \rceil} x_i",
-        reducer=reducer.Max,
-        window=window.Adaptive,
-        parameters=(OUTPUT, INDICES),
-        source="spatial pyramid pooling: He et al., 2014 (arXiv:1406.4729)",
-        when="A fixed output from inputs of any size, by the strongest answer of each part: in front of a linear "
-        "layer, or for regions of different sizes.",
-        when_zh="无论输入多大，输出大小固定，每一部分取最强的响应：用在全连接层之前，或用于大小不一的区域。",
-        call="y = pk.adaptive_max_pool2d(x, 7)",
-        torch="AdaptiveMaxPool",
-    ),
-    Entry(
-        family="local",
-        name="adaptive_avg_pool",
-        en="Adaptive average pooling",
-        zh="自适应平均池化",
-        formula="y[j] = mean x[floor(j I / O) : ceil((j + 1) I / O)]",
-        latex=r"y_j = \frac{1}{n_j} \sum_{\lfloor j I / O \rfloor \le i < \lceil (j + 1) I / O \rceil} x_i",
-        reducer=reducer.Mean,
-        window=window.Adaptive,
-        parameters=(OUTPUT,),
-        source="global average pooling: Lin, Chen and Yan, 2014 (arXiv:1312.4400)",
-        when="The head of most classifiers: output_size=1 is global average pooling. Takes inputs of any size.",
-        when_zh="大多数分类器的头部：output_size=1 就是全局平均池化。可接受任意大小的输入。",
-        call="y = pk.adaptive_avg_pool2d(x, 1)",
-        torch="AdaptiveAvgPool",
-    ),
-    Entry(
-        family="local",
-        name="fractional_max_pool",
-        en="Fractional max pooling",
-        zh="分数最大池化",
-        formula="y[j] = max x[s : s + k], s = floor((j + u) a) - floor(u a)",
-        latex=r"s_j = \lfloor (j + u) a \rfloor - \lfloor u a \rfloor, \quad a = \frac{I - k}{O - 1}, \quad "
-        r"y_j = \max_{s_j \le i < s_j + k} x_i",
-        reducer=reducer.Max,
-        window=window.Fractional,
-        parameters=(
-            KERNEL,
-            OUTPUT,
+        unless=(
             (
-                "output_ratio",
-                "instead of output_size: the share of each side, in (0, 1]",
-                "代替 output_size：每边保留的比例，在（0，1] 内",
+                "Where windows differ in size, at borders or in adaptive pooling, and results should be comparable: "
+                "take the mean."
             ),
-            ("seed", "of the random places of the windows", "窗口随机位置的种子"),
-            INDICES,
+            "窗口大小不一（边界处或自适应池化）而结果需要可比时：应取平均。",
         ),
-        source="Graham, 2014 (arXiv:1412.6071)",
-        when="Shrinks by a factor that is not whole, such as 1.4, so that a network can have more pooling layers; the "
-        "random places regularise.",
-        when_zh="按非整数倍（如 1.4 倍）缩小，网络因此可以有更多的池化层；随机的位置还有正则化作用。",
-        call="y = pk.fractional_max_pool2d(x, 2, output_ratio=0.7, seed=0)",
-        torch="FractionalMaxPool",
-    ),
-    Entry(
-        family="local",
-        name="max_unpool",
-        en="Max unpooling",
-        zh="最大反池化",
-        formula="y[indices] = x, 0 elsewhere",
-        latex=r"y_{k_j} = x_j, \quad y_i = 0 \text{ elsewhere}",
-        reducer=reducer.Max,
-        window=window.Sliding,
-        parameters=(
-            ("indices", "positions that max_pool gave with return_indices", "max_pool 以 return_indices 给出的位置"),
-            *SLIDING[:3],
-            ("output_size", "the size before pooling, where it is not unique", "池化前的大小，用于不唯一的情形"),
+        gradient=(
+            "Each cell of a window receives the output's gradient unchanged.",
+            "窗口内每个格子都原样得到输出的梯度。",
         ),
-        source="Zeiler, Taylor and Fergus, 2011 (Adaptive Deconvolutional Networks)",
-        when="Puts the maxima back where they came from: decoders of segmentation networks, and pictures of what a "
-        "network saw.",
-        when_zh="把最大值放回原处：用于分割网络的解码器，以及显示网络看到了什么。",
-        call="y = pk.max_unpool2d(*pk.max_pool2d(x, 2, return_indices=True), 2)",
-        torch="MaxUnpool",
+        cost=(
+            "As for average pooling: shared additions, and nothing kept in training.",
+            "与平均池化相同：加法共用，训练时不保存任何东西。",
+        ),
+        traps=(
+            (
+                "The values grow with the window, which float16 (largest number 65504) soon cannot hold.",
+                "数值随窗口增大，float16（最大 65504）很快就装不下。",
+            ),
+            (
+                "torch has it only as avg_pool2d or avg_pool3d with divisor_override=1, and not in 1-D.",
+                "torch 只能用 avg_pool2d 或 avg_pool3d 加 divisor_override=1 得到它，一维没有。",
+            ),
+        ),
+        ships=("Flax (pool with lax.add)", "JAX (lax.reduce_window)"),
+        call="y = pk.sum_pool2d(x, 4)",
     ),
 )

@@ -38,6 +38,11 @@ def refuse(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def shorten(given: str) -> str:
+    """What somebody typed, short enough for a message."""
+    return given if len(given) <= 80 else f"{given[:60]}..."
+
+
 def _version(asked: bool) -> None:
     if asked:
         import poolkit
@@ -139,36 +144,45 @@ def _make(picture: Picture, kernel: int, lang: Lang | None) -> tuple[Study, byte
 
 @app.command("list")
 def list_(
+    family: Annotated[
+        str | None, typer.Option("--family", help="Only one family, such as local, random or attention.")
+    ] = None,
     lang: Annotated[Lang, typer.Option(help="Language of the table.")] = Lang.en,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: all that is known of each.")] = False,
 ) -> None:
     """List every named pooling of the catalogue."""
+    from poolkit.catalog import CATALOG, FAMILIES
+
+    if family is not None and family not in FAMILIES:
+        refuse(
+            f"you gave  --family {shorten(family)}\nthe rule  a family of the catalogue, here unknown\n"
+            f"do this   name one of {', '.join(FAMILIES)}"
+        )
+    rows = [entry for entry in CATALOG if family in (None, entry.family)]
     if as_json:
-        from poolkit.catalog import CATALOG
         from poolkit.show.look_up import record
 
-        typer.echo(json.dumps([record(entry) for entry in CATALOG], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([record(entry) for entry in rows], indent=2, ensure_ascii=False))
     else:
         from poolkit.show.tables import print_catalog
 
-        print_catalog(lang)
+        print_catalog(rows, lang)
 
 
 @app.command()
 def explain(
-    name: Annotated[str, typer.Argument(help="A name from `poolkit list`, such as max_pool.")],
+    name: Annotated[str, typer.Argument(help="A name from `poolkit list`, or of a module, such as MaxPool2d.")],
     lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
 ) -> None:
-    """Explain one pooling: formula, parameters, what it promises, source, when to use it, an example."""
+    """Explain one pooling: formula, when to use it and when not, parameters, gradient, cost, traps, source, example."""
     from poolkit.show.look_up import find, suggestions
 
     entry = find(name)
     if entry is None:
         near = suggestions(name)
         advice = f"did you mean {', '.join(near)}? " if near else ""
-        gave = name if len(name) <= 80 else f"{name[:60]}..."
         refuse(
-            f"you gave  {gave}\nthe rule  a name in the catalogue, here unknown\ndo this   {advice}"
+            f"you gave  {shorten(name)}\nthe rule  a name in the catalogue, here unknown\ndo this   {advice}"
             "poolkit list shows all names"
         )
     from poolkit.show.tables import print_entry

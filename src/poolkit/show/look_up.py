@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from poolkit.catalog import CATALOG
+from poolkit.show.facts import promises
 from poolkit.window import Sliding
 
 if TYPE_CHECKING:
@@ -24,13 +25,18 @@ _ALSO = {"power_mean_pool": ("gem", "generalized mean"), "avg_pool": ("average p
 
 def names_of(entry: Entry) -> tuple[str, ...]:
     """What an entry answers to; the first is its name."""
-    names = [entry.name, entry.en, entry.zh, *([entry.torch] if entry.torch else []), *_ALSO.get(entry.name, ())]
+    others = (*([entry.torch] if entry.torch else []), *entry.modules, *_ALSO.get(entry.name, ()))
+    names = (entry.name, entry.en, entry.zh, *others)
     # A reducer's name means its plain pooling, not the adaptive or fractional one.
-    return (*names, entry.reducer.__name__) if entry.reducer and entry.window is Sliding else tuple(names)
+    return (*names, entry.reducer.__name__) if entry.reducer and entry.window is Sliding else names
 
 
 def find(name: str) -> Entry | None:
     """The entry with this name, else the only one that begins with it, else None."""
+    # Modules of different entries may differ in nothing but their number of dimensions.
+    for entry in CATALOG:
+        if name in entry.modules:
+            return entry
     wanted = plain(name)
     if not wanted:
         return None
@@ -50,7 +56,11 @@ def suggestions(name: str, count: int = 3) -> list[str]:
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """For `poolkit list --json`."""
+    """Everything an entry says, for `poolkit list --json`."""
+
+    def both(pair: tuple[str, str]) -> dict[str, str]:
+        return dict(zip(("en", "zh"), pair, strict=True))
+
     return {
         "name": entry.name,
         "en": entry.en,
@@ -62,9 +72,18 @@ def record(entry: Entry) -> dict[str, Any]:
         "reducer": entry.reducer and entry.reducer.__name__,
         "formula": entry.formula,
         "latex": entry.latex,
-        "parameters": [name for name, *_ in entry.parameters],
+        "parameters": [{"name": name, "en": en, "zh": zh} for name, en, zh in entry.parameters],
         "source": entry.source,
         "when": entry.when,
         "when_zh": entry.when_zh,
+        "unless": both(entry.unless),
+        "phases": both(entry.phases),
+        "gradient": both(entry.gradient),
+        "shape": entry.shape,
+        "cost": both(entry.cost),
+        "promises": {name.en: both(promise) for name, promise in promises(entry)},
+        "traps": [both(trap) for trap in entry.traps],
+        "ships": entry.ships,
         "torch": entry.torch,
+        "call": entry.call,
     }

@@ -156,8 +156,16 @@ def _cell(study: Study, cell: Cell, box: Box, thumb: tuple[int, int]) -> dict[st
 
 def _notes(cell: Cell) -> list[Words]:
     notes: list[Words] = []
-    if cell.rescaled:
-        gain = f"{cell.gain:,.5g}" if cell.gain < 1e5 else f"{cell.gain:,.0f}"
+    gain = f"{cell.gain:,.5g}" if cell.gain < 1e5 else f"{cell.gain:,.0f}"
+    if cell.gain_is_peak:
+        notes.append(
+            Words(
+                f"It answers 0 to an even picture, so its values are shown divided by the largest of them, {gain}. "
+                "They are no colours, and the error says little.",
+                f"它对均匀的图片给出 0，因此显示的是除以其最大值 {gain} 之后的值。这些值不是颜色，误差的意义不大。",
+            )
+        )
+    elif cell.rescaled:
         about_en, about_zh = ("about ", "约") if cell.gain_varies else ("", "")
         notes.append(
             Words(

@@ -86,6 +86,7 @@ class Cell:
     y_bytes: int
     gain: float
     gain_varies: bool
+    gain_is_peak: bool  # the largest answer to this picture, not the answer to an all-white one
     shown: NDArray[np.float32]
     loss: Loss
     race: Race
@@ -136,15 +137,21 @@ class Study:
 _FOR_PICTURES: dict[type[Reducer], Reducer] = {LogSumExp: LogSumExp(beta=8.0), Soft: Soft(beta=8.0)}
 
 
+def for_pictures(kind: type[Reducer]) -> Reducer:
+    """The reducer with its usual parameters, or with those that suit values between 0 and 1."""
+    return _FOR_PICTURES.get(kind) or kind()
+
+
 def operators() -> tuple[Operator, ...]:
     """Every reducer there is, with its words from the catalogue."""
     rows: list[Operator] = []
     for kind in REDUCERS:
+        # The plain pooling speaks for its reducer, not the adaptive, the fractional or the inverse one.
         entry = next(entry for entry in CATALOG if entry.reducer is kind and entry.window is Sliding)
         rows.append(
             Operator(
                 key=kind.__name__.lower(),
-                reducer=_FOR_PICTURES.get(kind, kind()),
+                reducer=for_pictures(kind),
                 name=Words(entry.en, entry.zh),
                 when=Words(entry.when, entry.when_zh),
                 formula=entry.formula,
@@ -207,7 +214,7 @@ def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
                     f"Shrinks to {ratio:g} of each side by steps that vary at random (Graham, 2014); seed 0.",
                     f"每边缩到原来的 {ratio:g} 倍，步长随机变化（Graham，2014）；种子为 0。",
                 ),
-                Fractional(kernel, output_ratio=ratio, random_samples=_shared_samples(channels=3)),
+                Fractional(kernel, output_ratio=ratio, random_samples=shared_samples(channels=3)),
             )
         )
     side = min(7, height, width)
@@ -231,20 +238,30 @@ def lenses(kernel: int, height: int, width: int) -> tuple[Lens, ...]:
     return tuple(made)
 
 
-def _shared_samples(channels: int) -> NDArray[np.float32]:
+def shared_samples(channels: int) -> NDArray[np.float32]:
     """Uniforms for one picture, the same for each of its colours: they must move together: [1, channels, 2]."""
     drawn = np.random.default_rng(0).random((1, 1, 2), dtype=np.float32)
     return np.repeat(drawn, channels, axis=1)
+
+
+def gain(x: NDArray[np.float32], y: NDArray[np.float32], window: Window, reducer: Reducer) -> NDArray[np.float32]:
+    """What to divide `y` by to bring it to the picture's own scale, without knowing which reducer made it.
+
+    It is what an all-white picture gives: 1 for anything that stays in range, the number of taps for Sum. A reducer of
+    differences, such as a variance, gives 0 there; its largest answer then is the one number to divide by.
+    """
+    white = poolkit.pool(np.ones_like(x), window, reducer)
+    if float(np.abs(white).min()) > 1e-3:
+        return white
+    return np.full((1,) * y.ndim, float(np.abs(y).max()) or 1.0, dtype=np.float32)
 
 
 def pool_once(picture: Picture, operator: Operator, lens: Lens, torch: Any | None) -> Cell:
     """Pool, lay back, subtract and time one operator through one lens."""
     x, window, reducer = picture.x, lens.window, operator.reducer
     y = poolkit.pool(x, window, reducer)
-    # What an all-white picture gives: 1 for anything that stays in range, the number of taps for Sum. Dividing by
-    # it brings every reducer back to the picture's own scale without knowing which one it is.
-    white = poolkit.pool(np.ones_like(x), window, reducer)
-    shown = (y / white)[0]
+    gains = gain(x, y, window, reducer)
+    shown = (y / gains)[0]
     axes = window.plan((picture.height, picture.width)).axes
     # Random windows have a row of starts for every plane; here all planes share one.
     bounds = [(np.atleast_2d(axis.start)[0], np.atleast_2d(axis.stop)[0]) for axis in axes]
@@ -255,8 +272,9 @@ def pool_once(picture: Picture, operator: Operator, lens: Lens, torch: Any | Non
         lens=lens,
         y_shape=tuple(y.shape),
         y_bytes=int(y.nbytes),
-        gain=float(white.mean()),
-        gain_varies=bool(np.ptp(white) > 1e-3 * abs(float(white.mean()))),
+        gain=float(gains.mean()),
+        gain_varies=bool(np.ptp(gains) > 1e-3 * abs(float(gains.mean()))),
+        gain_is_peak=gains.size == 1,
         shown=shown,
         loss=measure(x[0], shown, rows, columns, seen_rows, seen_columns),
         race=race(torch, x, window, reducer),

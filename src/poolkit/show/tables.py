@@ -9,11 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from poolkit.catalog import CATALOG, promise_zh
+from poolkit.catalog import KIN
+from poolkit.show.facts import parts, product
 from poolkit.show.text import ms_text, ratio_text, shape_text
 from poolkit.show.words import Words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from poolkit.catalog import Entry
     from poolkit.show.about import Machine
     from poolkit.show.study import Study
@@ -29,12 +32,13 @@ def print_study(study: Study, lang: str) -> None:
     )
     # Just under 80 columns: what a terminal, a log or a README has.
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column(Words("reducer", "归约").say(lang), no_wrap=True)
+    # Where it is narrow, long names give way and numbers do not.
+    table.add_column(Words("reducer", "归约").say(lang), overflow="fold")
     for lens in study.lenses:
-        table.add_column(lens.name.say(lang).lower(), justify="right")
+        table.add_column(lens.name.say(lang).lower(), justify="right", no_wrap=True)
     for heading in ("poolkit", "torch"):
-        table.add_column(heading, justify="right")
-    table.add_column(Words("faster", "快").say(lang), justify="right", style="bold")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(Words("faster", "快").say(lang), justify="right", style="bold", no_wrap=True)
     for operator in study.operators:
         race = study.cell(operator, first).race
         errors = [f"{study.cell(operator, lens).loss.rms * 255:.1f}" for lens in study.lenses]
@@ -71,74 +75,56 @@ def print_machine(about: Machine) -> None:
     Console().print(table, highlight=False)
 
 
-def print_catalog(lang: str) -> None:
+def print_catalog(rows: Sequence[Entry], lang: str) -> None:
     """The answer of `poolkit list`."""
     chinese = lang == "zh"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(Words("name", "名称").say(lang), style="bold", no_wrap=True)
     if chinese:
         table.add_column("中文", no_wrap=True)
+    table.add_column(Words("family", "类别").say(lang), no_wrap=True)
     table.add_column(Words("formula", "公式").say(lang))
     table.add_column("torch.nn", no_wrap=True)
-    for entry in CATALOG:
-        names = [entry.name, entry.zh] if chinese else [entry.name]
-        table.add_row(*names, escape(entry.formula), entry.torch or "–")
-    console = Console()
+    for entry in rows:
+        called = [entry.name, entry.zh] if chinese else [entry.name]
+        table.add_row(*called, entry.family, escape(entry.formula), entry.torch or "–")
+    console = Console(emoji=False)  # a formula may hold :m: and mean it
     console.print(table, highlight=False)
     console.print()
     hint = Words(
-        "Each name has a 1d, 2d and 3d function, as max_pool2d. Details: poolkit explain max_pool",
-        "每个名称都有 1d、2d、3d 三个函数，如 max_pool2d。详细说明：poolkit explain max_pool",
+        "A window with a reducer has a 1d, 2d and 3d function under its name, as max_pool2d; the others are modules of "
+        "poolkit.nn. Details: poolkit explain max_pool",
+        "由窗口和归约组成的池化有以其名称命名的 1d、2d、3d 三个函数，如 max_pool2d；其余的是 poolkit.nn 里的模块。"
+        "详细说明：poolkit explain max_pool",
     )
     console.print(hint.say(lang), highlight=False)
 
 
 def print_entry(entry: Entry, lang: str) -> None:
     """The answer of `poolkit explain`."""
-    console = Console(highlight=False)
-    chinese = lang == "zh"
-
-    def part(en: str, zh: str) -> None:
-        console.print(f"\n[bold]{Words(en, zh).say(lang)}[/bold]")
-
-    console.print(f"[bold]{entry.name}[/bold]  {entry.zh if chinese else entry.en}")
-    if entry.reducer and entry.window:
-        console.print(f"{', '.join(entry.functions)}  =  {entry.window.__name__} × {entry.reducer.__name__}")
-    else:
+    console = Console(highlight=False, emoji=False)
+    kin = KIN[entry.family]
+    called = escape(Words(entry.en, entry.zh).say(lang))
+    console.print(f"[bold]{entry.name}[/bold]  {called}  ({Words(*kin.title).say(lang)})")
+    if entry.functions:
+        made_of = product(entry)
+        console.print(f"{', '.join(entry.functions)}{f'  =  {made_of}' if made_of else ''}")
+    if entry.modules:
         console.print(", ".join(f"poolkit.nn.{module}" for module in entry.modules))
     console.print(f"\n    {entry.formula}", markup=False)
-    part("When to use it", "何时使用")
-    console.print(entry.when_zh if chinese else entry.when)
-    part("Parameters", "参数")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, meaning, meaning_zh in entry.parameters:
-        table.add_row(name, meaning_zh if chinese else meaning)
-    console.print(table)
-    if entry.reducer:
-        part("What it promises", "保证")
-        promises = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for name, name_zh, promise in (
-            ("NaN", "NaN", entry.reducer.nan),
-            ("ties", "并列", entry.reducer.ties),
-            ("empty windows", "空窗口", entry.reducer.empty),
-            ("precision", "精度", entry.reducer.precision),
-        ):
-            promises.add_row(name_zh if chinese else name, promise_zh(promise) if chinese else promise)
-        console.print(promises)
-    part("Source", "出处")
-    console.print(entry.source, markup=False)
-    same = f"{entry.torch}1d, 2d, 3d" if entry.torch else Words("none", "无").say(lang)
-    console.print(f"torch.nn: {same}")
-    part("Example", "示例")
-    for line in example(entry):
-        console.print(f"    {line}", markup=False, soft_wrap=True)
-
-
-def example(entry: Entry) -> tuple[str, ...]:
-    """Lines of Python that run as they stand."""
-    return (
-        "import numpy as np, poolkit as pk",
-        "x = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)",
-        entry.call,
-        "print(y.shape)",
-    )
+    for part in parts(entry):
+        console.print(f"\n[bold]{part.title.say(lang)}[/bold]")
+        if part.text:
+            console.print(part.text.say(lang), markup=False)
+        if part.table:
+            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+            for name, meaning in part.table:
+                table.add_row(escape(name.say(lang)), escape(meaning.say(lang)))
+            console.print(table)
+        if part.points:
+            points = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+            for point in part.points:
+                points.add_row("-", escape(point.say(lang)))
+            console.print(points)
+        for line in part.code:
+            console.print(f"    {line}", markup=False, soft_wrap=True)
