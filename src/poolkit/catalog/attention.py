@@ -21,7 +21,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="attention",
         name="attention_pool",
         en="Attention pooling of a map (CLIP)",
-        zh="特征图的注意力池化（CLIP）",
+        zh="注意力池化",
         formula="y = W_c MultiHead(q = mean(x) + p_0, k = v = [mean(x) + p_0; x_i + p_i])",
         latex=r"t_0 = \frac{1}{n} \sum_{i} x_i + p_0, \quad t_i = x_i + p_i, \quad "
         r"y = W_c \sum_{i} \operatorname{softmax}_i \left( \frac{(W_q t_0) \cdot (W_k t_i)}{\sqrt{d}} \right) W_v t_i",
@@ -104,7 +104,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="attention",
         name="attention_pool_latent",
         en="Latent attention pooling (MAP head)",
-        zh="潜变量注意力池化（MAP 头）",
+        zh="潜变量注意力池化",
         formula="z = MultiHead(l, x, x), y = z + MLP(LN(z)), l learned",
         latex=(
             r"z = W_o \sum_{i} \operatorname{softmax}_i \left( \frac{(W_q \ell) \cdot (W_k x_i)}{\sqrt{d}} "
@@ -164,7 +164,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="attention",
         name="sim_pool",
         en="SimPool",
-        zh="SimPool 注意力池化",
+        zh="简单注意力池化",
         formula="y = (sum a_i (v_i - min v)^gamma)^(1/gamma), a = softmax(W_q mean(x) . W_k v / sqrt(d)), v = LN(x)",
         latex=(
             r"v = \operatorname{LN}(x), \quad a_i = \operatorname{softmax}_i \left( \frac{(W_q m) \cdot (W_k "
@@ -236,7 +236,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="attention",
         name="abmil_pool",
         en="Attention-based multiple-instance pooling (ABMIL)",
-        zh="基于注意力的多示例池化（ABMIL）",
+        zh="多示例注意力池化",
         formula="y = sum a_k h_k, a = softmax(w tanh(V h_k))",
         latex=r"a_k = \operatorname{softmax}_k ( w^{T} \operatorname{tanh}(V h_k) ), \quad y = \sum_{k} a_k h_k",
         modules=("ABMILPool",),
@@ -379,7 +379,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="attention",
         name="pma",
         en="Pooling by multihead attention (Set Transformer)",
-        zh="多头注意力池化（Set Transformer）",
+        zh="多头注意力池化",
         formula="y = MAB(S, rFF(Z)), MAB(S, Y) = H + rFF(H), H = S + MultiHead(S, Y, Y)",
         latex=r"Y = \operatorname{rFF}(Z), \quad H = \operatorname{LN}(S + \operatorname{MultiHead}(S, Y, Y)), \quad "
         r"y = \operatorname{LN}(H + \operatorname{rFF}(H))",
@@ -479,13 +479,10 @@ ENTRIES: tuple[Entry, ...] = (
         shape="(N, in_capsules, in_features), mask (N, in_capsules) -> (N, out_capsules, out_features)",
         cost=(
             (
-                "A vote of out_features values for every pair of capsules and sample, kept for the backward pass "
-                "once for each iteration; with detach_routing once."
+                "A vote of out_features values for every pair of capsules and sample, kept once for the backward pass; "
+                "with detach_routing not at all."
             ),
-            (
-                "每个样本的每一对胶囊有一张 out_features 维的票；反向传播需为每次迭代各保存一份，"
-                "设 detach_routing 时只需一份。"
-            ),
+            ("每个样本的每一对胶囊有一张 out_features 维的票，反向传播只需保存一份；设 detach_routing 时完全不保存。"),
         ),
         traps=(
             (

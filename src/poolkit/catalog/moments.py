@@ -64,7 +64,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="moments",
         name="attentive_statistics_pool",
         en="Attentive statistics pooling (ECAPA)",
-        zh="注意力统计池化（ECAPA）",
+        zh="注意力统计池化",
         formula="y = [sum a x; sqrt(sum a (x - sum a x)^2)], a = softmax_t(V tanh(W h_t + b) + k)",
         latex=r"a_t = \operatorname{softmax}_t ( V \operatorname{tanh}(W h_t + b) + k ), \quad "
         r"\mu = \sum_{t} a_t x_t, \quad \sigma = \sqrt{\sum_{t} a_t (x_t - \mu)^2}, \quad y = ( \mu ; \sigma )",

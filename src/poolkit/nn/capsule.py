@@ -72,18 +72,18 @@ class CapsuleRouting(nn.Module):
         mask = check_mask(mask, x.shape[:-1], "(in_capsules,)" if single else "(N, in_capsules)")
         x = x.unsqueeze(0) if single else x
         mask = mask.unsqueeze(0) if single and mask is not None else mask
-        votes = wide(torch.einsum("jiod,nid->nijo", self.weight, only(x, mask)))
+        votes = wide(torch.einsum("jiod,nid->njio", self.weight, only(x, mask)))
         y = self._route(votes).to(x.dtype)
         return y[0] if single else y
 
     def _route(self, votes: Tensor) -> Tensor:
-        """``(N, in_capsules, out_capsules, out_features)`` to output capsules."""
+        """``(N, out_capsules, in_capsules, out_features)`` to output capsules."""
         seen = votes.detach() if self.detach_routing else votes
         logits = torch.zeros_like(votes[..., 0])
         for _ in range(self.num_iterations - 1):
-            y = squash(torch.einsum("nij,nijo->njo", logits.softmax(2), seen))
-            logits = logits + torch.einsum("nijo,njo->nij", seen, y)
-        return squash(torch.einsum("nij,nijo->njo", logits.softmax(2), votes))
+            y = squash(_weighted(logits, seen))
+            logits = logits + (seen @ y.unsqueeze(-1)).squeeze(-1)
+        return squash(_weighted(logits, votes))
 
     def extra_repr(self) -> str:
         """Numbers and lengths of capsules, and iterations."""
@@ -91,6 +91,11 @@ class CapsuleRouting(nn.Module):
             f"{self.in_capsules}, {self.in_features}, {self.out_capsules}, {self.out_features}, "
             f"num_iterations={self.num_iterations}"
         )
+
+
+def _weighted(logits: Tensor, votes: Tensor) -> Tensor:
+    """Sums of votes, each input capsule dividing itself among the output capsules."""
+    return (logits.softmax(1).unsqueeze(2) @ votes).squeeze(2)
 
 
 def squash(s: Tensor) -> Tensor:
