@@ -10,7 +10,7 @@ in the order of `FAMILIES`, and in a family the order in which a newcomer should
 
 from __future__ import annotations
 
-from poolkit.catalog import local, smooth, unpool, windows
+from poolkit.catalog import attention, local, moments, sequence, smooth, unpool, windows
 from poolkit.catalog.entry import FAMILIES, Entry, Family
 from poolkit.catalog.families import KIN, Kin
 from poolkit.catalog.promises import promise_zh
@@ -22,6 +22,9 @@ _ROWS: tuple[Entry, ...] = (
     *smooth.ENTRIES,
     *windows.ENTRIES,
     *unpool.ENTRIES,
+    *moments.ENTRIES,
+    *attention.ENTRIES,
+    *sequence.ENTRIES,
 )
 CATALOG: tuple[Entry, ...] = tuple(sorted(_ROWS, key=lambda row: FAMILIES.index(row.family)))
 

@@ -1,5 +1,7 @@
 """Pooling modules for PyTorch: every one of torch.nn's under its own name, and those that torch.nn lacks."""
 
+from poolkit.nn.attention import AttentionPool2d, AttentionPoolLatent, SimPool
+from poolkit.nn.capsule import CapsuleRouting
 from poolkit.nn.drop_in import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -22,6 +24,7 @@ from poolkit.nn.drop_in import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from poolkit.nn.mil import ABMILPool, GatedABMILPool, SelfAttentivePool
 from poolkit.nn.more import (
     LogSumExpPool1d,
     LogSumExpPool2d,
@@ -42,25 +45,40 @@ from poolkit.nn.more import (
     SumPool2d,
     SumPool3d,
 )
+from poolkit.nn.segment import SegmentPool
+from poolkit.nn.sequence import ChunkMaxPool1d, KMaxPool1d, LinearSoftmaxPool, MaskedPool, NoisyOrPool
+from poolkit.nn.sets import PMA
+from poolkit.nn.statistics import AttentiveStatisticsPool1d, StatisticsPool1d
 
 __all__ = [
+    "PMA",
+    "ABMILPool",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AttentionPool2d",
+    "AttentionPoolLatent",
+    "AttentiveStatisticsPool1d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "CapsuleRouting",
+    "ChunkMaxPool1d",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
+    "GatedABMILPool",
+    "KMaxPool1d",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LinearSoftmaxPool",
     "LogSumExpPool1d",
     "LogSumExpPool2d",
     "LogSumExpPool3d",
+    "MaskedPool",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -70,15 +88,20 @@ __all__ = [
     "MinPool1d",
     "MinPool2d",
     "MinPool3d",
+    "NoisyOrPool",
     "PowerMeanPool1d",
     "PowerMeanPool2d",
     "PowerMeanPool3d",
     "RMSPool1d",
     "RMSPool2d",
     "RMSPool3d",
+    "SegmentPool",
+    "SelfAttentivePool",
+    "SimPool",
     "SoftPool1d",
     "SoftPool2d",
     "SoftPool3d",
+    "StatisticsPool1d",
     "SumPool1d",
     "SumPool2d",
     "SumPool3d",

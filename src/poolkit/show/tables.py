@@ -80,14 +80,13 @@ def print_catalog(rows: Sequence[Entry], lang: str) -> None:
     chinese = lang == "zh"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(Words("name", "名称").say(lang), style="bold", no_wrap=True)
-    if chinese:
-        table.add_column("中文", no_wrap=True)
     table.add_column(Words("family", "类别").say(lang), no_wrap=True)
     table.add_column(Words("formula", "公式").say(lang))
     table.add_column("torch.nn", no_wrap=True)
     for entry in rows:
-        called = [entry.name, entry.zh] if chinese else [entry.name]
-        table.add_row(*called, entry.family, escape(entry.formula), entry.torch or "–")
+        # A column for the Chinese names would leave the formulas none in a terminal of 80 columns.
+        called = f"{entry.name}\n[not bold]{entry.zh}[/not bold]" if chinese else entry.name
+        table.add_row(called, entry.family, escape(entry.formula), entry.torch or "–")
     console = Console(emoji=False)  # a formula may hold :m: and mean it
     console.print(table, highlight=False)
     console.print()
