@@ -294,10 +294,11 @@ template <class A>
 static void weight_rows(const View& extra, const Blocks& blocks, i64 unit, i64 channels, A* rows) {
   constexpr int L = lanes<A>;
   const A* from = static_cast<const A*>(extra.data);
+  const i64 next = extra.shape[1] == 1 ? 0 : extra.stride[1];
   for (i64 k = 0; k < extra.shape[2]; ++k)
     for (i64 l = 0; l < L; ++l) {
       const i64 lane = blocks.across ? std::min(l, blocks.planes(unit) - 1) : 0;
-      rows[k * L + l] = from[(blocks.channel(unit) + lane) % channels * extra.stride[1] + k * extra.stride[2]];
+      rows[k * L + l] = from[(blocks.channel(unit) + lane) % channels * next + k * extra.stride[2]];
     }
 }
 

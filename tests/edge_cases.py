@@ -232,7 +232,7 @@ def records(row: dict) -> list[tuple]:
     elif window["kind"] == "fractional":
         record = pk.Fractional(window["kernel"], window["output_size"], window["output_ratio"])
     else:
-        record = pk.functional._sliding(
+        record = pk.functional.sliding_of(
             rank, window["kernel"], window["stride"], window["padding"], window["dilation"], window["ceil_mode"]
         )
     lp = pk.Lp(window.get("norm_type", 2))
@@ -306,7 +306,7 @@ def _core_backward(offsets, sizes, outs, reducer=0, y=None):
     ]
     dy, dx = np.ones((1, 1, *outs), np.float32), np.zeros((1, 1, *sizes), np.float32)
     x = np.ones_like(dx) if y is not None else None
-    return _core.backward(reducer, (2.0, 0, 1, 0, 1, 1), spec, None, dy, dx, x, y, None, offsets, 0)
+    return _core.backward(reducer, pk.Max().params, spec, None, dy, dx, x, y, None, offsets, None, None, 0)
 
 
 def _vjp(shape, grad_shape, window, reducer, data_format="channels_first"):
@@ -319,7 +319,7 @@ def _corner_offset(row):
     dy, dx = np.ones((1, 1, 4, 4), np.float32), np.zeros((1, 1, 8, 8), np.float32)
     # the corner window holds 2 x 2 cells: the ninth place of its 3 x 3 box is none of them
     offsets = np.full(dy.shape, 8, np.uint8)
-    return _core.backward(0, (2.0, 0, 1, 0, 1, 1), plan.spec, None, dy, dx, None, None, None, offsets, 0)
+    return _core.backward(0, pk.Max().params, plan.spec, None, dy, dx, None, None, None, offsets, None, None, 0)
 
 
 def _every_nan_place(row):

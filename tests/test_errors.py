@@ -344,7 +344,7 @@ class TestUnpool:
 
 
 SPEC = (0, 4, 2, 2, 2, 0, 0, 1) * 2
-PARAMS = (2.0, 0.0, 1.0, 0.0, 1.0, 1.0)
+PARAMS = pk.Max().params
 
 
 class TestCompiledCore:
@@ -361,6 +361,7 @@ class TestCompiledCore:
             "offsets": None,
             "indices": None,
             "lse": None,
+            "extra": None,
             "dtype": 0,
         } | changes
         return _core.forward(**given)
@@ -377,6 +378,8 @@ class TestCompiledCore:
             "y": None,
             "lse": None,
             "offsets": np.zeros((1, 1, 2, 2), np.uint8),
+            "extra": None,
+            "dextra": None,
             "dtype": 0,
         } | changes
         return _core.backward(**given)
@@ -391,9 +394,9 @@ class TestCompiledCore:
             {"reducer": 99},
             {"reducer": -1},
             {"params": (1.0,)},
-            {"params": (2.0, 0, 1, np.nan, 1, 1)},
-            {"params": (2.0, 0, 1, -5.0, 1, 1)},
-            {"params": (2.0, 0, 1, 1e300, 1, 1)},
+            {"params": PARAMS._replace(divisor=np.nan)},
+            {"params": PARAMS._replace(divisor=-5.0)},
+            {"params": PARAMS._replace(divisor=1e300)},
             {"spec": ()},
             {"spec": SPEC[:9]},
             {"spec": SPEC * 2},

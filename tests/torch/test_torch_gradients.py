@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support import DRAWN, RANKED, WHOLE
 
 import poolkit as pk
 from poolkit import nn
@@ -26,6 +27,9 @@ REDUCERS = [
     pk.LogSumExp(beta=-2.0, mean=False),
     pk.Soft(),
     pk.Soft(beta=-3.0),
+    *RANKED,
+    *WHOLE,
+    *DRAWN,
 ]
 WINDOWS = [
     pk.Sliding(2),
@@ -52,15 +56,109 @@ def distinct(*shape):
 
 
 def test_no_reducer_and_no_window_is_left_out():
-    assert {type(reducer) for reducer in REDUCERS} == set(pk.reducer.REDUCERS)
+    assert {type(reducer) for reducer in REDUCERS} | {pk.Filter} == set(pk.reducer.REDUCERS)
     assert {type(window) for window in WINDOWS} == set(pk.window.WINDOWS)
+
+
+EXTRAS = [
+    (pk.Mixed(), (1, 2, 1, 1)),
+    (pk.Mixed(), ()),
+    (pk.Mixed(), (4, 5)),
+    (pk.Ada(), (2, 1, 1)),
+    (pk.Boltzmann(), (3, 2, 1, 1)),
+    (pk.GeM(), (2, 1, 1)),
+    (pk.Ordinal((1.0,)), (1, 4)),
+    (pk.Ordinal((1.0,)), (2, 9)),
+    (pk.Filter((1.0,) * 6), (1, 6)),
+    (pk.Filter((1.0,) * 6), (2, 6)),
+]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize(("reducer", "shape"), EXTRAS, ids=str)
+def test_gradcheck_of_what_is_learned(reducer, shape, last):
+    """The array beside x, in every shape it may have, has its gradient in both layouts."""
+    x = distinct(3, 2, 5, 6).abs()
+    x = (x.contiguous(memory_format=torch.channels_last) if last else x).requires_grad_()
+    extra = (torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5).requires_grad_()
+    window = pk.Sliding((2, 3), 1, ((0, 0), (1, 0)))
+    assert torch.autograd.gradcheck(lambda t, e: pool(t, window, reducer, extra=e), (x, extra))
+    frozen = x.detach()
+    assert torch.autograd.gradcheck(lambda e: pool(frozen, window, reducer, extra=e), extra)
+    (slope,) = torch.autograd.grad(pool(x, window, reducer, extra=extra).sum(), extra, create_graph=True)
+    with pytest.raises(pk.PoolError, match="differentiated twice"):
+        torch.autograd.grad(slope.sum(), extra)
+
+
+@pytest.mark.parametrize(("reducer", "shape"), EXTRAS, ids=str)
+def test_what_is_learned_under_vmap_and_grad(reducer, shape):
+    x = distinct(2, 3, 2, 5, 6).abs()
+    extra = torch.rand((2, *shape), dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
+    window = pk.Sliding((2, 3), 1, ((0, 0), (1, 0)))
+
+    def total(t, e):
+        return pool(t, window, reducer, extra=e).square().sum()
+
+    both = torch.func.vmap(torch.func.grad(total, argnums=(0, 1)))(x, extra)
+    for i in range(2):
+        for mine, theirs in zip(both, torch.func.grad(total, argnums=(0, 1))(x[i], extra[i]), strict=True):
+            torch.testing.assert_close(mine[i], theirs)
+
+
+@pytest.mark.parametrize(
+    ("reducer", "shape", "words"),
+    [
+        (pk.Mixed(), (3, 1, 1), "broadcasts to the output"),
+        (pk.Ordinal((1.0,)), (3, 4), "weights have the shape"),
+        (pk.Filter((1.0,) * 4), (4,), "weights have the shape"),
+        (pk.Filter((1.0,) * 4), (2, 5), "one weight for each kernel cell"),
+    ],
+)
+def test_arrays_of_a_wrong_shape(reducer, shape, words):
+    with pytest.raises(pk.PoolError, match=words):
+        pool(torch.ones(1, 2, 4, 4), pk.Sliding(2), reducer, extra=torch.ones(shape))
+
+
+@pytest.mark.parametrize("reducer", DRAWN, ids=str)
+def test_draws_by_seed_and_generator(reducer):
+    """The same seed, the same cells: in every layout, by int or by generator; without one, other cells every time."""
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    window = pk.Sliding(4)
+    y = pool(x, window, reducer, seed=3)
+    assert torch.equal(y, pool(x, window, reducer, seed=3))
+    assert torch.equal(y, pool(x.to(memory_format=torch.channels_last), window, reducer, seed=3))
+    assert torch.equal(y, pool(x.movedim(1, -1), window, reducer, seed=3, data_format="channels_last").movedim(-1, 1))
+    assert torch.equal(y, pool(x, window, reducer, seed=torch.Generator().manual_seed(3)))
+    assert not torch.equal(y, pool(x, window, reducer, seed=4))
+    torch.manual_seed(0)
+    first = pool(x, window, reducer)
+    assert not torch.equal(first, pool(x, window, reducer))
+    torch.manual_seed(0)
+    assert torch.equal(first, pool(x, window, reducer))
+    values, places = pool(x, window, reducer, seed=3, return_indices=True)
+    found = x.flatten(2).gather(2, places.flatten(2)).view_as(y)
+    assert torch.equal(torch.where(values == 0, values, found), values)
+
+
+@pytest.mark.parametrize("reducer", DRAWN, ids=str)
+def test_draws_repeat_under_checkpointing(reducer):
+    x = torch.rand(2, 3, 8, 8, requires_grad=True)
+
+    def run():
+        return pool(x * 1, pk.Sliding(2), reducer)
+
+    torch.manual_seed(5)
+    (plain,) = torch.autograd.grad(run().sum(), x)
+    torch.manual_seed(5)
+    (again,) = torch.autograd.grad(torch.utils.checkpoint.checkpoint(run, use_reentrant=False).sum(), x)
+    assert torch.equal(plain, again)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("reducer", REDUCERS, ids=str)
 def test_gradcheck_in_two_dimensions(window, reducer):
     x = distinct(2, 2, 5, 6)
-    x = (x.abs() if isinstance(reducer, pk.PowerMean) else x).requires_grad_()
+    x = (x.abs() if isinstance(reducer, pk.PowerMean | pk.GeM) else x).requires_grad_()
     assert torch.autograd.gradcheck(lambda t: pool(t, window, reducer, seed=0), x, fast_mode=True)
     if reducer not in (pk.Max(), pk.Mean(), pk.Lp(3), pk.Soft()):
         return
@@ -72,9 +170,9 @@ def test_gradcheck_in_two_dimensions(window, reducer):
 @pytest.mark.parametrize("shape", [(2, 1, 7), (1, 2, 4, 3, 5)], ids=str)
 def test_gradcheck_in_one_and_three_dimensions(shape, reducer):
     x = distinct(*shape)
-    x = (x.abs() if isinstance(reducer, pk.PowerMean) else x).requires_grad_()
+    x = (x.abs() if isinstance(reducer, pk.PowerMean | pk.GeM) else x).requires_grad_()
     for window in (pk.Sliding(3, 2, 1), pk.Adaptive(2)):
-        assert torch.autograd.gradcheck(lambda t, window=window: pool(t, window, reducer), x, fast_mode=True)
+        assert torch.autograd.gradcheck(lambda t, window=window: pool(t, window, reducer, seed=0), x, fast_mode=True)
 
 
 def test_gradcheck_of_unpooling():

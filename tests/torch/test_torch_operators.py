@@ -15,11 +15,11 @@ import poolkit as pk
 from poolkit.torch import ops
 from poolkit.torch.functional import pool
 
-MAX = "0(2.0,0.0,1.0,0,1,1) 0(6,3,2,2,0,0,1) 0(5,3,3,2,1,1,1)"
+MAX = "0(2.0,0.0,1.0,0,1,1,0.5,0,0) 0(6,3,2,2,0,0,1) 0(5,3,3,2,1,1,1)"
 SOFT = MAX.replace("0(2.0", "8(2.0")
 MEAN = MAX.replace("0(2.0", "3(2.0")
 RMS = MAX.replace("0(2.0", "6(2.0")
-FRACTIONAL = "0(2.0,0.0,1.0,0,1,1) 2(6,3,2,1,0,0,1) 2(5,2,2,1,0,0,1)"
+FRACTIONAL = "0(2.0,0.0,1.0,0,1,1,0.5,0,0) 2(6,3,2,1,0,0,1) 2(5,2,2,1,0,0,1)"
 
 
 def layouts(x):
@@ -95,7 +95,7 @@ HUGE = 2**62
 X = "torch.randn(2, 3, 6, 5)"
 GARBAGE = {
     "empty plan": f"P.pool({X}, '')",
-    "no axes": f"P.pool({X}, '0(2.0,0.0,1.0,0,1,1)')",
+    "no axes": f"P.pool({X}, '0(2.0,0.0,1.0,0,1,1,0.5,0,0)')",
     "words": f"P.pool({X}, 'max 2x2')",
     "a very long plan": f"P.pool({X}, '0' * 10**7)",
     "zero bytes": f"P.pool({X}, MAX + chr(0))",
