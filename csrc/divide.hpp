@@ -102,6 +102,7 @@ class Divider {
     counted_[0] = c0, counted_[1] = c1, counted_[2] = plane.window;
     const auto fill = [&](A* table, int axis, i64 from, i64 to) {
       bool even = true;
+      if (g.origin[axis] < 0) to = from + 1;  // all alike
       for (i64 j = from; j < to; ++j) {
         table[j - from] = A(counts.of(g, axis, j, plane.window));
         even &= table[j - from] == table[0];
