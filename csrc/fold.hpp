@@ -5,6 +5,7 @@
 #include "divide.hpp"
 #include "exec.hpp"
 #include "slide.hpp"
+#include "windows.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -27,12 +28,7 @@ class Fold {
 
   explicit Fold(const Grid& grid) : g(grid) {
     if (g.rank < 2) return;
-    const Axis& a = g.axes[g.rank - 2];
-    if (a.kind != AxisKind::sliding) return;
-    // Windows [whole_from_, whole_to_) of the row axis keep all their taps.
-    whole_from_ = ceil_div(a.before, a.stride);
-    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
-    whole_to_ = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
+    whole_windows(g.axes[g.rank - 2], whole_from_, whole_to_);
   }
 
   // Pieces of work: (plane, block of the first axis' outputs).
@@ -75,6 +71,13 @@ class Fold {
   }
 
  private:
+  // Windows [from, to) of an axis keep all their taps and lie at even distances.
+  static void whole_windows(const Axis& a, i64& from, i64& to) {
+    if (a.kind != AxisKind::sliding) return;
+    from = ceil_div(a.before, a.stride);
+    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
+    to = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
+  }
   void unit(i64 index) {
     const i64 per_plane = blocks(g), length = block_length(g);
     const Place plane = place(g, index / per_plane);
@@ -187,13 +190,18 @@ class Fold {
 
       i64 row_taps = 1;
       if (R >= 2) row_taps = longest(g.axes[R - 2]);
+      if (direct(slices.n, lines, r1 - r0, cols, c1 - c0)) {
+        const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, false};
+        for (i64 r = r0; r < r1; ++r) windows(stack, plane, slice, r, c0, c1, cols.from, component);
+        continue;
+      }
       if (slices.n > 1 && slices.n * row_taps > 8) {
         const Row out = sliced_.take(width * (lines.to - lines.from));
         for (i64 h = 0; h < lines.to - lines.from; ++h) {
           const Row top = first + h * line_pitch;
           const i64 reach = (slices.n - 1) * slice_pitch + width + L;
           const bool spills = source == nullptr || top.v + reach <= source_end;
-          gather(out + h * width, top, slice_pitch, slices.n, width, spills ? Tail::spill : Tail::exact);
+          gather_.rows(out + h * width, top, slice_pitch, slices.n, width, spills ? Tail::spill : Tail::exact);
         }
         first = out, line_pitch = width, slice_pitch = 0, slices.n = 1;
       }
@@ -321,7 +329,7 @@ class Fold {
       if (all == 0) {
         C::clear(to, s.width);
       } else if (all > 8) {
-        gather(to, top, step * s.line_pitch, taps.n, s.width, tail);
+        gather_.rows(to, top, step * s.line_pitch, taps.n, s.width, tail);
       } else {
         Row from[8];
         int count = 0;
@@ -331,6 +339,35 @@ class Fold {
       }
       k += alike;
     }
+  }
+
+  // Whether outputs are taken straight from their taps.
+  bool direct(i64 slices, const Span& lines, i64 rows, const Span& cols, i64 out) const {
+    if (g.run < L) return false;
+    const double taps[3] = {double(slices), g.rank >= 2 ? double(longest(g.axes[g.rank - 2])) : 1.0,
+                            double(longest(g.last()))};
+    const double fresh[3] = {1, double(lines.size) / rows, double(cols.size) / out};
+    return direct_pays<C>(g.rank, g.run, taps, fresh);
+  }
+  // Outputs [c0, c1) of row r.
+  void windows(const Stack& s, const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, i64 col_from, int component) {
+    const Axis& a = g.last();
+    const i64 run = g.run, step = step_of(a);
+    const Output to = output(plane, slice, r, c0, c1, component);
+    const Interval lines = line_taps(s, r);
+    const Row top = s.first + lines.start * s.line_pitch;
+    const i64 line_step = g.rank >= 2 ? step_of(g.axes[g.rank - 2]) * s.line_pitch : 0;
+    i64 whole_from = 0, whole_to = 0;
+    if (a.kind == AxisKind::sliding) whole_windows(a, whole_from, whole_to);
+    for (i64 j = c0; j < c1;) {
+      const Interval taps = interval(a, j, plane.window);
+      const i64 alike = j >= whole_from && j < whole_to ? std::min(c1, whole_to) - j : 1;
+      gather_.windows(to.row + (j - c0) * run, top + (taps.start - col_from) * run,
+                      {{s.slices, lines.n, taps.n}, {s.slice_pitch, line_step, step * run}}, a.stride * run, alike, run,
+                      Tail::exact);
+      j += alike;
+    }
+    divided(to, plane, slice, r, 1, c0, c1);
   }
 
   // One window a plane, planes without a gap, through io: many planes are loaded and finished in one go.
@@ -390,44 +427,39 @@ class Fold {
     return true;
   }
 
-  // n rows, pitch apart, into one.
-  void gather(Row dst, Row from, i64 pitch, i64 n, i64 width, Tail tail) {
-    if (n <= 0) {
-      C::clear(dst, width);
-    } else if (n <= 8) {
-      Row src[8];
-      for (i64 t = 0; t < n; ++t) src[t] = from + t * pitch;
-      merge<C>(dst, src, int(n), width, tail);
-    } else {
-      i64 depth = 2;
-      for (i64 k = n; k > 1; k /= 2) ++depth;
-      const i64 spare_pitch = C::idempotent ? 0 : (width + 63) / 64 * 64 + L;
-      merge_many<C>(dst, from, pitch, n, width, tail, spare_.take(spare_pitch * depth), spare_pitch);
-    }
+  // Where row r of outputs [c0, c1) goes, and how far the next one is.
+  struct Output {
+    Row row;
+    i64 pitch;
+  };
+  Output output(const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, int component) {
+    const int R = g.rank;
+    const i64 len = (c1 - c0) * g.run;
+    if (target == nullptr) return {folded_[component].take(len * rows_in_block_) + (r - row_base_) * len, len};
+    i64 at = plane.dst + c0 * g.dst[R - 1];
+    if (R >= 2) at += r * g.dst[R - 2];
+    if (R == 3) at += slice * g.dst[0];
+    return {raw(target + at), R >= 2 ? g.dst[R - 2] : 0};
+  }
+  void divided(const Output& o, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
+    if constexpr (!C::tagged)
+      if (divide != nullptr) (*divide)(o.row.v, o.pitch, plane, slice, r, n, c0, c1);
   }
 
   // From padded rows to outputs [c0, c1) of rows r .. r + n.
   void outputs(const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1, const Span& cols, Row block, i64 pitch,
                int component) {
-    const int R = g.rank;
     const Axis& a = g.last();
     const i64 run = g.run, out = c1 - c0, len = out * run;
-    i64 at = plane.dst + c0 * g.dst[R - 1], row_pitch = 0;
-    if (R >= 2) row_pitch = g.dst[R - 2], at += r * row_pitch;
-    if (R == 3) at += slice * g.dst[0];
-    Row dst;
-    if (target != nullptr) {
-      dst = raw(target + at);
-    } else {
-      dst = folded_[component].take(len * rows_in_block_) + (r - row_base_) * len;
-      row_pitch = len;
-    }
+    const Output to = output(plane, slice, r, c0, c1, component);
+    const Row dst = to.row;
+    const i64 row_pitch = to.pitch;
     // Rows shorter than a vector spill into the next one, which is written later; the last ones have no next.
     const auto each_tail = [&](auto&& fn) {
       if (len >= L) return fn(i64(0), n, Tail::exact);
       i64 spilling = n;
       if (target != nullptr)
-        while (spilling > 0 && target + at + (spilling - 1) * row_pitch + L > target_end) --spilling;
+        while (spilling > 0 && dst.v + (spilling - 1) * row_pitch + L > target_end) --spilling;
       if (spilling > 0) fn(i64(0), spilling, Tail::spill);
       if (spilling < n) fn(spilling, n - spilling, Tail::exact);
     };
@@ -438,7 +470,7 @@ class Fold {
       if (run >= L / 2 && k > 8 && k * out <= 2 * cols.size) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j)
-            gather(dst + (i * row_pitch + j * run), block + (i * pitch + j * s * run), d * run, k, run, Tail::exact);
+            gather_.rows(dst + (i * row_pitch + j * run), block + (i * pitch + j * s * run), d * run, k, run, Tail::exact);
       } else if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
@@ -468,13 +500,16 @@ class Fold {
           halve<C>(dst + i * row_pitch, 0, from, 0, 2, 1, out, Tail::exact);
         }
       } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j) {
-            const Row to = dst + (i * row_pitch + j * run);
-            const Tail tail =
-                run >= L || (target != nullptr && to.v + run + L > target_end) ? Tail::exact : Tail::spill;
-            gather(to, block + (i * pitch + j * s * run), d * run, k, run, tail);
-          }
+        const Box box{{1, 1, k}, {0, 0, d * run}};
+        for (i64 i = 0; i < n; ++i) {
+          const Row row = dst + i * row_pitch, from = block + i * pitch;
+          i64 spilling = run < L ? out : 0;
+          if (target != nullptr)
+            while (spilling > 0 && row.v + (spilling - 1) * run + L > target_end) --spilling;
+          gather_.windows(row, from, box, s * run, spilling, run, Tail::spill);
+          gather_.windows(row + spilling * run, from + spilling * s * run, box, s * run, out - spilling, run,
+                          Tail::exact);
+        }
       } else {
         const Row all = doubled_.windows(block, run * d, k, n * pitch);
         for (i64 i = 0; i < n; ++i) {
@@ -506,16 +541,16 @@ class Fold {
           else if (run < L && step == 1 && taps.n >= 4)
             reduce_groups<C>(to, from, taps.n, run, spare_.take(taps.n * run));
           else
-            gather(to, from, step * run, taps.n, run, Tail::exact);
+            gather_.rows(to, from, step * run, taps.n, run, Tail::exact);
         }
       }
     }
-    if constexpr (!C::tagged)
-      if (divide != nullptr) (*divide)(dst.v, row_pitch, plane, slice, r, n, c0, c1);
+    divided(to, plane, slice, r, n, c0, c1);
   }
 
   Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], halved_[2];
   Doubling<C> doubled_, tall_doubled_;
+  Gather<C> gather_;
   i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
   i64 whole_from_ = 0, whole_to_ = 0;

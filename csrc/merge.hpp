@@ -16,10 +16,10 @@ enum class Tail {
 
 template <class C, int N>
 [[gnu::always_inline]] static inline typename C::Value join_at(const typename C::Row* src, i64 i) {
-  typename C::Value s = C::get(src[0], i);
-#pragma GCC unroll 8
-  for (int r = 1; r < N; ++r) s = C::join(s, C::get(src[r], i));
-  return s;
+  typename C::Value s[N];
+#pragma GCC unroll 9
+  for (int r = 0; r < N; ++r) s[r] = C::get(src[r], i);
+  return C::template join_all<N>(s);
 }
 
 template <class C, int N>
@@ -55,8 +55,9 @@ static void merge_n(typename C::Row dst, i64 dst_pitch, const typename C::Row* f
       }
       continue;
     }
-    // The last whole vector overlaps the one before it; taken first, because dst may be a source.
-    const auto last = join_at<C, N>(src, s + len - L);
+    // A part of a vector is the end of one that overlaps the one before; taken first, because dst may be a source.
+    const bool part = len % L != 0;
+    const auto last = part ? join_at<C, N>(src, s + len - L) : C::identity();
     i64 i = 0;
     for (; i + 2 * L <= len; i += 2 * L) {
       const auto a = join_at<C, N>(src, s + i), b = join_at<C, N>(src, s + i + L);
@@ -64,9 +65,12 @@ static void merge_n(typename C::Row dst, i64 dst_pitch, const typename C::Row* f
       C::put(dst, i + L, b);
     }
     if (i + L <= len) C::put(dst, i, join_at<C, N>(src, s + i));
-    C::put(dst, len - L, last);
+    if (part) C::put(dst, len - L, last);
   }
 }
+
+// As many rows as a window of 3x3 has.
+inline constexpr int most_rows = 9;
 
 // dst[i] = src[0][i] joined with src[1][i] ... for one row of len elements, or for several, pitches apart. dst is one
 // of the sources or overlaps none; rows longer than a vector are touched nowhere beyond their end.
@@ -88,8 +92,10 @@ static void merge_rows(typename C::Row dst, i64 dst_pitch, const typename C::Row
       return merge_n<C, 6>(dst, dst_pitch, src, src_pitch, rows, len, tail);
     case 7:
       return merge_n<C, 7>(dst, dst_pitch, src, src_pitch, rows, len, tail);
-    default:
+    case 8:
       return merge_n<C, 8>(dst, dst_pitch, src, src_pitch, rows, len, tail);
+    default:
+      return merge_n<C, 9>(dst, dst_pitch, src, src_pitch, rows, len, tail);
   }
 }
 template <class C>
@@ -97,30 +103,72 @@ static void merge(typename C::Row dst, const typename C::Row* src, int n, i64 le
   merge_rows<C>(dst, 0, src, 0, n, 1, len, tail);
 }
 
-// dst = base joined with base + pitch, ... n rows. Sums of many rows are added in a tree of short chains, so that the
-// error grows with the logarithm of n. spare: room for 2 + log2(n) rows of spare_pitch elements.
+// More taps than this are summed in a tree of chains, so that the error grows with the logarithm of their number.
+inline constexpr i64 chain = 64;
+
+// dst = from + taps[0] joined with from + taps[1], ... n rows. spare: room for 2 + log2(n) rows of spare_pitch elements.
 template <class C>
-static void merge_many(typename C::Row dst, typename C::Row base, i64 pitch, i64 n, i64 len, Tail tail,
+static void merge_many(typename C::Row dst, typename C::Row from, const i64* taps, i64 n, i64 len, Tail tail,
                        typename C::Row spare, i64 spare_pitch) {
-  constexpr i64 chain = 64;
-  typename C::Row src[8];
+  typename C::Row src[most_rows];
   if (n > chain && !C::idempotent) {
     const i64 half = n / 2;
-    merge_many<C>(spare, base, pitch, half, len, Tail::spill, spare + spare_pitch, spare_pitch);
-    merge_many<C>(dst, base + half * pitch, pitch, n - half, len, tail, spare + spare_pitch, spare_pitch);
+    merge_many<C>(spare, from, taps, half, len, Tail::spill, spare + spare_pitch, spare_pitch);
+    merge_many<C>(dst, from, taps + half, n - half, len, tail, spare + spare_pitch, spare_pitch);
     src[0] = spare, src[1] = dst;
     return merge<C>(dst, src, 2, len, tail);
   }
-  i64 done = std::min<i64>(n, 8);
-  for (i64 r = 0; r < done; ++r) src[r] = base + r * pitch;
+  i64 done = std::min<i64>(n, most_rows);
+  for (i64 r = 0; r < done; ++r) src[r] = from + taps[r];
   merge<C>(dst, src, int(done), len, tail);
   while (done < n) {
-    const i64 more = std::min<i64>(n - done, 7);
+    const i64 more = std::min<i64>(n - done, most_rows - 1);
     src[0] = dst;
-    for (i64 r = 0; r < more; ++r) src[1 + r] = base + (done + r) * pitch;
+    for (i64 r = 0; r < more; ++r) src[1 + r] = from + taps[done + r];
     merge<C>(dst, src, int(1 + more), len, tail);
     done += more;
   }
+}
+
+// The same for U vectors that stay in registers from the first tap to the last.
+template <class C, int U>
+static void merge_vectors(typename C::Value* dst, typename C::Row from, const i64* taps, i64 n) {
+  constexpr int L = lanes<typename C::A>;
+  typename C::Value s[U];
+  if (n > chain && !C::idempotent) {
+    const i64 half = n / 2;
+    merge_vectors<C, U>(s, from, taps, half);
+    merge_vectors<C, U>(dst, from, taps + half, n - half);
+    for (int u = 0; u < U; ++u) dst[u] = C::join(s[u], dst[u]);
+    return;
+  }
+  for (int u = 0; u < U; ++u) s[u] = C::get(from + taps[0], u * L);
+  i64 t = 1;
+  for (; t + 4 <= n; t += 4)
+    for (int u = 0; u < U; ++u) {
+      const typename C::Value v[5] = {s[u], C::get(from + taps[t], u * L), C::get(from + taps[t + 1], u * L),
+                                      C::get(from + taps[t + 2], u * L), C::get(from + taps[t + 3], u * L)};
+      s[u] = C::template join_all<5>(v);
+    }
+  for (; t < n; ++t)
+    for (int u = 0; u < U; ++u) s[u] = C::join(s[u], C::get(from + taps[t], u * L));
+  for (int u = 0; u < U; ++u) dst[u] = s[u];
+}
+
+// dst = from + taps[0] joined with from + taps[1], ... n rows of len >= lanes elements, none of which is dst.
+template <class C>
+static void merge_strips(typename C::Row dst, typename C::Row from, const i64* taps, i64 n, i64 len) {
+  constexpr int L = lanes<typename C::A>, V = C::tagged ? 4 : 8;
+  const auto strip = [&]<int U>(i64 i, std::integral_constant<int, U>) {
+    typename C::Value s[U];
+    merge_vectors<C, U>(s, from + i, taps, n);
+    for (int u = 0; u < U; ++u) C::put(dst, i + u * L, s[u]);
+  };
+  i64 i = 0;
+  for (; i + V * L <= len; i += V * L) strip(i, std::integral_constant<int, V>{});
+  for (; i + 2 * L <= len; i += 2 * L) strip(i, std::integral_constant<int, 2>{});
+  for (; i + L <= len; i += L) strip(i, std::integral_constant<int, 1>{});
+  if (i < len) strip(len - L, std::integral_constant<int, 1>{});
 }
 
 // dst[q] = state of the n consecutive elements at src + q * pitch, lanes <= n <= 64 * lanes, `rows` of them: as many
