@@ -19,7 +19,7 @@ struct Sum {
     return a + b;
   }
   template <int N, class V>
-  static V join_all(const V* v) {
+  [[gnu::always_inline]] static V join_all(const V* v) {
     V a = v[0];
     for (int i = 1; i < N; ++i) a += v[i];
     return a;
@@ -43,9 +43,12 @@ struct Extreme {
   }
   // pick lets a NaN of its second operand through: only those of v[1] and after have to be put back, in one go.
   template <int N, class V>
-  static V join_all(const V* v) {
+  [[gnu::always_inline]] static V join_all(V* v) {
     V a = v[0];
-    for (int i = 1; i < N; ++i) a = pick<Min>(v[i], a);
+    for (int i = 1; i < N; ++i) {
+      if constexpr (std::is_floating_point_v<A>) settle(v[i]);
+      a = pick<Min>(v[i], a);
+    }
     if constexpr (std::is_floating_point_v<A> && N > 1) a = with_nans<N - 1>(a, v + 1);
     return a;
   }
@@ -72,11 +75,11 @@ struct Plain {
   static Value get(Row r, i64 k) { return {load<vec<A>>(r.v + k)}; }
   static void put(Row r, i64 k, Value s) { store(r.v + k, s.v); }
   static Value join(Value a, Value b) {
-    const vec<A> v[] = {a.v, b.v};
+    vec<A> v[] = {a.v, b.v};
     return {Op::template join_all<2>(v)};
   }
   template <int N>
-  static Value join_all(const Value* s) {
+  [[gnu::always_inline]] static Value join_all(const Value* s) {
     vec<A> v[N];
     for (int i = 0; i < N; ++i) v[i] = s[i].v;
     return {Op::template join_all<N>(v)};
@@ -168,7 +171,7 @@ struct Tagged {
     return {take ? b.v : a.v, (take_tag & b.t) | (~take_tag & a.t)};
   }
   template <int N>
-  static Value join_all(const Value* s) {
+  [[gnu::always_inline]] static Value join_all(const Value* s) {
     Value a = s[0];
     for (int i = 1; i < N; ++i) a = join(a, s[i]);
     return a;

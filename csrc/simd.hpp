@@ -107,9 +107,20 @@ static inline V pick(V b, V a) {
   return (Min ? b < a : b > a) ? b : a;
 }
 
+// A vector that has been loaded once: gcc reads memory again for every instruction that takes the value, and where
+// rows are not aligned each of these reads is two.
+template <class V>
+[[gnu::always_inline]] static inline void settle([[maybe_unused]] V& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#endif
+}
+
 // a, but NaN in every lane in which one of the N vectors v has a NaN. x86 looks for two of them in one step.
 template <int N, class V>
-static inline V with_nans(V a, const V* v) {
+[[gnu::always_inline]] static inline V with_nans(V a, const V* v) {
 #if defined(__AVX512F__)
   if constexpr (std::is_same_v<V, vec<float>>) {
     __mmask16 ordered = 0xffff;
