@@ -195,29 +195,17 @@ static i64 reduce_rows(typename C::Row dst, typename C::Row src, i64 pitch, i64 
   return q;
 }
 
-// One state of n consecutive elements, written to dst[at].
+// The lanes of n consecutive elements, n a multiple of the lanes, each lane for itself.
 template <class C>
-static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) {
-  using A = typename C::A;
-  constexpr int L = lanes<A>;
-  constexpr i64 block = 64 * L;
-  if (n < L) {
-    typename C::Cell cell;
-    C::copy1(cell.row(), 0, src, 0);
-    for (i64 i = 1; i < n; ++i) C::join1(cell.row(), 0, src, i);
-    C::copy1(dst, at, cell.row(), 0);
-    return;
+static typename C::Value reduce_lanes(typename C::Row src, i64 n) {
+  constexpr int L = lanes<typename C::A>;
+  if (n > chain * L && !C::idempotent) {
+    const i64 half = n / 2 / L * L;
+    const auto left = reduce_lanes<C>(src, half);
+    return C::join(left, reduce_lanes<C>(src + half, n - half));
   }
-  if (n > block && !C::idempotent) {
-    const i64 half = (n / 2 + L - 1) / L * L;
-    typename C::Cell left;
-    reduce_run<C>(left.row(), 0, src, half);
-    reduce_run<C>(dst, at, src + half, n - half);
-    C::join1(dst, at, left.row(), 0);
-    return;
-  }
-  auto a = C::get(src, 0);
   i64 i = L;
+  auto a = C::get(src, 0);
   if (n >= 4 * L) {
     auto b = C::get(src, L), c = C::get(src, 2 * L), d = C::get(src, 3 * L);
     for (i = 4 * L; i + 4 * L <= n; i += 4 * L) {
@@ -226,10 +214,27 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
     }
     a = C::join(C::join(a, b), C::join(c, d));
   }
-  for (; i + L <= n; i += L) a = C::join(a, C::get(src, i));
-  if (i < n) {
+  for (; i < n; i += L) a = C::join(a, C::get(src, i));
+  return a;
+}
+
+// One state of n consecutive elements, written to dst[at].
+template <class C>
+static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) {
+  using A = typename C::A;
+  constexpr int L = lanes<A>;
+  if (n < L) {
+    typename C::Cell cell;
+    C::copy1(cell.row(), 0, src, 0);
+    for (i64 i = 1; i < n; ++i) C::join1(cell.row(), 0, src, i);
+    C::copy1(dst, at, cell.row(), 0);
+    return;
+  }
+  const i64 whole = n / L * L;
+  auto a = reduce_lanes<C>(src, whole);
+  if (whole < n) {
     const auto rest = C::get(src, n - L);
-    a = C::join(a, C::idempotent ? rest : C::drop(L - (n - i), rest));
+    a = C::join(a, C::idempotent ? rest : C::drop(L - (n - whole), rest));
   }
   alignas(64) A values[L];
   typename C::Row lane;
