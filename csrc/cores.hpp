@@ -100,8 +100,7 @@ struct Plain {
   // Lane i of the result: all lanes of s[i] joined. s is used up.
   template <int W = lanes<A> / 2>
   static Value fold_each(Value* s) {
-    for (int k = 0; k < W; ++k)
-      s[k] = join({clear_bit<W>(s[k].v, s[k + W].v)}, {set_bit<W>(s[k].v, s[k + W].v)});
+    for (int k = 0; k < W; ++k) s[k] = join({clear_bit<W>(s[k].v, s[k + W].v)}, {set_bit<W>(s[k].v, s[k + W].v)});
     if constexpr (W > 1)
       return fold_each<W / 2>(s);
     else

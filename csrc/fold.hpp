@@ -4,8 +4,7 @@
 
 #include "divide.hpp"
 #include "exec.hpp"
-#include "slide.hpp"
-#include "windows.hpp"
+#include "last_axis.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -26,7 +25,7 @@ class Fold {
   Io<C>* io = nullptr;
   Divider<C>* divide = nullptr;  // with target: divide by the taps
 
-  explicit Fold(const Grid& grid) : g(grid) {
+  explicit Fold(const Grid& grid) : g(grid), last_axis_(grid) {
     if (g.rank < 2) return;
     whole_windows(g.axes[g.rank - 2], whole_from_, whole_to_);
   }
@@ -41,7 +40,7 @@ class Fold {
     i64 rows = std::max<i64>(1, (i64(1) << 15) / std::max<i64>(1, width * step));
     // A block reads the overlap of its windows again: keep that a small part.
     const i64 reach = a.kind == AxisKind::adaptive ? 1 : std::min(longest(a) * a.dilation, a.size);
-    rows = std::max(rows, 8 * ceil_div(reach, step));
+    rows = std::max(rows, 8 * ceil_div(std::max<i64>(0, reach - step), step));
     return std::min(rows, a.out);
   }
   static i64 blocks(const Grid& g) { return ceil_div(g.axes[0].out, block_length(g)); }
@@ -52,11 +51,11 @@ class Fold {
         const Interval taps = interval(g.axes[0], 0, 0);
         if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
           const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
-          i64 first = begin;
-          if (gapless && lanes<A> <= 16 && taps.n >= L && taps.n <= 64 * L)
-            first += reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
-                                    g.plane_src[0], taps.n, end - begin);
-          for (i64 p = first; p < end; ++p) {
+          const bool segments = gapless && taps.n >= L && in_segments<C>(taps.n);
+          if (segments)
+            reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
+                           g.plane_src[0], taps.n, end - begin);
+          for (i64 p = segments ? end : begin; p < end; ++p) {
             const Place plane = place(g, p);
             reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
             if (divide != nullptr && !gapless) (*divide)(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
@@ -91,38 +90,6 @@ class Fold {
     }
   }
 
-  // Source positions of an axis behind outputs [begin, end): the existing ones, and (sliding) with padding.
-  struct Span {
-    i64 from, to;      // existing positions
-    i64 origin, size;  // of the padded row
-  };
-  // Windows at even distances whose padded row is not much longer than the input: shifted copies do them all at once.
-  static bool regular(const Axis& a, i64 begin, i64 end) {
-    return a.kind == AxisKind::sliding &&
-           (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation < 4 * a.size + 1024;
-  }
-  Span span(const Axis& a, i64 begin, i64 end, i64 window) const {
-    if (a.kind == AxisKind::sliding) {
-      const i64 origin = window_origin(a, begin);
-      const i64 size = (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation + 1;
-      const i64 from = std::max<i64>(0, origin), to = std::max(from, std::min(a.size, origin + size));
-      if (regular(a, begin, end)) return {from, to, origin, size};
-      return {from, to, from, to - from};
-    }
-    i64 from = a.size, to = 0;
-    if (a.kind == AxisKind::adaptive) {
-      const Interval tail = interval(a, end - 1, window);
-      from = interval(a, begin, window).start, to = tail.start + tail.n;
-    } else {
-      for (i64 j = begin; j < end; ++j) {
-        const Interval i = interval(a, j, window);
-        if (i.n == 0) continue;
-        from = std::min(from, i.start), to = std::max(to, i.start + (i.n - 1) * step_of(a) + 1);
-      }
-      if (from >= to) from = to = 0;
-    }
-    return {from, to, from, to - from};
-  }
   void rows(const Place& plane, i64 slice, i64 begin, i64 end) {
     const Axis& a = g.last();
     // Wide rows go through in pieces that stay near the core.
@@ -353,7 +320,7 @@ class Fold {
   void windows(const Stack& s, const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, i64 col_from, int component) {
     const Axis& a = g.last();
     const i64 run = g.run, step = step_of(a);
-    const Output to = output(plane, slice, r, c0, c1, component);
+    const Lines<C> to = output(plane, slice, r, c0, c1, component);
     const Interval lines = line_taps(s, r);
     const Row top = s.first + lines.start * s.line_pitch;
     const i64 line_step = g.rank >= 2 ? step_of(g.axes[g.rank - 2]) * s.line_pitch : 0;
@@ -390,7 +357,7 @@ class Fold {
         io->load(k, spot, n * a.size, in);
         i64 q = 0;
         if constexpr (!C::tagged)
-          if (a.size >= L && a.size <= 64 * L) q = reduce_rows<C>(parts[k], in, a.size, a.size, n);
+          if (in_segments<C>(a.size)) reduce_rows<C>(parts[k], in, a.size, a.size, q = n);
         for (; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
         if constexpr (!C::tagged)
           if (divide != nullptr) (*divide)(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
@@ -410,7 +377,7 @@ class Fold {
     const i64 rows = g.axes[0].out, out = g.axes[1].out;
     const Span cols = span(g.axes[1], 0, out, 0), lines = span(g.axes[0], 0, rows, 0);
     const i64 width = cols.to - cols.from, lead = cols.from - cols.origin, pitch = cols.size;
-    if (longest(g.axes[0]) > 8 || rows * pitch > 4096) return false;
+    if (rows * pitch > 4096) return false;
     const i64 batch = std::max<i64>(1, 4096 / (rows * pitch));
     row_base_ = 0, rows_in_block_ = rows;
     const Row block = padded_rows(lead, width, pitch, rows * batch);
@@ -427,12 +394,8 @@ class Fold {
     return true;
   }
 
-  // Where row r of outputs [c0, c1) goes, and how far the next one is.
-  struct Output {
-    Row row;
-    i64 pitch;
-  };
-  Output output(const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, int component) {
+  // Where row r of outputs [c0, c1) goes.
+  Lines<C> output(const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, int component) {
     const int R = g.rank;
     const i64 len = (c1 - c0) * g.run;
     if (target == nullptr) return {folded_[component].take(len * rows_in_block_) + (r - row_base_) * len, len};
@@ -441,7 +404,7 @@ class Fold {
     if (R == 3) at += slice * g.dst[0];
     return {raw(target + at), R >= 2 ? g.dst[R - 2] : 0};
   }
-  void divided(const Output& o, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
+  void divided(const Lines<C>& o, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
     if constexpr (!C::tagged)
       if (divide != nullptr) (*divide)(o.row.v, o.pitch, plane, slice, r, n, c0, c1);
   }
@@ -449,108 +412,15 @@ class Fold {
   // From padded rows to outputs [c0, c1) of rows r .. r + n.
   void outputs(const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1, const Span& cols, Row block, i64 pitch,
                int component) {
-    const Axis& a = g.last();
-    const i64 run = g.run, out = c1 - c0, len = out * run;
-    const Output to = output(plane, slice, r, c0, c1, component);
-    const Row dst = to.row;
-    const i64 row_pitch = to.pitch;
-    // Rows shorter than a vector spill into the next one, which is written later; the last ones have no next.
-    const auto each_tail = [&](auto&& fn) {
-      if (len >= L) return fn(i64(0), n, Tail::exact);
-      i64 spilling = n;
-      if (target != nullptr)
-        while (spilling > 0 && dst.v + (spilling - 1) * row_pitch + L > target_end) --spilling;
-      if (spilling > 0) fn(i64(0), spilling, Tail::spill);
-      if (spilling < n) fn(spilling, n - spilling, Tail::exact);
-    };
-    i64 moved = 0;
-
-    if (regular(a, c0, c1)) {
-      const i64 k = a.kernel, s = a.stride, d = a.dilation;
-      if (run >= L / 2 && k > 8 && k * out <= 2 * cols.size) {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j)
-            gather_.rows(dst + (i * row_pitch + j * run), block + (i * pitch + j * s * run), d * run, k, run, Tail::exact);
-      } else if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
-      } else if (s == 1) {
-        const i64 total = n * pitch;
-        Row src[8];
-        const int sources = doubled_.shifted(block, run * d, k, total, src);
-        each_tail([&](i64 i, i64 rows, Tail tail) {
-          for (int q = 0; q < sources; ++q) src[q] = src[q] + (i - moved) * pitch;
-          moved = i;
-          merge_rows<C>(dst + i * row_pitch, row_pitch, src, pitch, sources, rows, len, tail);
-        });
-      } else if (run == 1 && s == 2 && d == 1 && (k == 2 || k == 3)) {
-        each_tail([&](i64 i, i64 rows, Tail tail) {
-          halve<C>(dst + i * row_pitch, row_pitch, block + i * pitch, pitch, k, rows, out, tail);
-        });
-      } else if (run == 1 && s == 3 && d == 1 && k <= 3 && out >= L) {
-        for (i64 i = 0; i < n; ++i) thirds<C>(dst + i * row_pitch, block + i * pitch, k, out, cols.size);
-      } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out * k >= 2 * L) {
-        for (i64 i = 0; i < n; ++i) {
-          Row from = block + i * pitch;
-          for (i64 left = k; left > 2; left /= 2) {
-            const Row half = halved_[left == k].take(out * left / 2);
-            halve<C>(half, 0, from, 0, 2, 1, out * left / 2, Tail::exact);
-            from = half;
-          }
-          halve<C>(dst + i * row_pitch, 0, from, 0, 2, 1, out, Tail::exact);
-        }
-      } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
-        const Box box{{1, 1, k}, {0, 0, d * run}};
-        for (i64 i = 0; i < n; ++i) {
-          const Row row = dst + i * row_pitch, from = block + i * pitch;
-          i64 spilling = run < L ? out : 0;
-          if (target != nullptr)
-            while (spilling > 0 && row.v + (spilling - 1) * run + L > target_end) --spilling;
-          gather_.windows(row, from, box, s * run, spilling, run, Tail::spill);
-          gather_.windows(row + spilling * run, from + spilling * s * run, box, s * run, out - spilling, run,
-                          Tail::exact);
-        }
-      } else {
-        const Row all = doubled_.windows(block, run * d, k, n * pitch);
-        for (i64 i = 0; i < n; ++i) {
-          const Row to = dst + i * row_pitch, from = all + i * pitch;
-          if (run == 1) {
-            for (i64 j = 0; j < out; ++j) C::copy1(to, j, from, j * s);
-          } else {
-            for (i64 j = 0; j < out; ++j)
-              for (i64 e = 0; e < run; ++e) C::copy1(to, j * run + e, from, j * s * run + e);
-          }
-        }
-      }
-    } else {
-      const i64 step = step_of(a);
-      for (i64 i = 0; i < n; ++i) {
-        Interval before{-1, -1};
-        for (i64 j = 0; j < out; ++j) {
-          const Interval taps = interval(a, c0 + j, plane.window);
-          const Row to = dst + (i * row_pitch + j * run);
-          if (j > 0 && taps.start == before.start && taps.n == before.n) {
-            const Row same = dst + (i * row_pitch + (j - 1) * run);
-            for (i64 e = 0; e < run; ++e) C::copy1(to, e, same, e);
-            continue;
-          }
-          before = taps;
-          const Row from = block + (i * pitch + (taps.start - cols.origin) * run);
-          if (run == 1 && step == 1 && taps.n > 0)
-            reduce_run<C>(to, 0, from, taps.n);
-          else if (run < L && step == 1 && taps.n >= 4)
-            reduce_groups<C>(to, from, taps.n, run, spare_.take(taps.n * run));
-          else
-            gather_.rows(to, from, step * run, taps.n, run, Tail::exact);
-        }
-      }
-    }
+    const Lines<C> to = output(plane, slice, r, c0, c1, component);
+    last_axis_(to, target != nullptr ? target_end : nullptr, {block, pitch}, cols, plane.window, n, c0, c1);
     divided(to, plane, slice, r, n, c0, c1);
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], halved_[2];
-  Doubling<C> doubled_, tall_doubled_;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2];
+  Doubling<C> tall_doubled_;
   Gather<C> gather_;
+  LastAxis<C> last_axis_;
   i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
   i64 whole_from_ = 0, whole_to_ = 0;

@@ -68,18 +68,18 @@ static inline bool whole(const Axis& a) {
   return a.kind == AxisKind::adaptive;
 }
 
-// Whether windows lie side by side and fill an axis.
-static inline bool tiles(const Axis& a) {
-  return a.kind == AxisKind::sliding && a.out > 1 && a.before == 0 && a.kernel <= a.stride && a.dilation == 1 &&
-         a.size == a.out * a.stride;
-}
-
-// Planes without a gap whose first axis is tiled are one plane: its windows go on from plane to plane.
+// Planes without a gap whose first axis is tiled, windows side by side from end to end, are one plane: its windows go
+// on from plane to plane. Single elements that one window takes whole stay apart: they are runs to be reduced.
 static inline void join_planes(Grid& g, const Problem& pr) {
-  Axis& a = g.axes[0];
+  Axis a = g.axes[0];
+  if (g.run > 1 && whole(a)) a.kind = AxisKind::sliding, a.kernel = a.stride = a.size, a.before = a.after = 0;
   const int k = g.planes_rank - 1;
-  if (!tiles(a) || g.plane_src[k] != a.size * g.src[0] || g.plane_dst[k] != a.out * g.dst[0]) return;
+  if (a.kind != AxisKind::sliding || a.before != 0 || a.kernel > a.stride || a.dilation != 1 ||
+      a.size != a.out * a.stride || (a.out == 1 && g.run == 1) || g.plane_src[k] != a.size * g.src[0] ||
+      g.plane_dst[k] != a.out * g.dst[0])
+    return;
   a.size *= g.plane_size[k], a.out *= g.plane_size[k];
+  g.axes[0] = a;
   g.plane_size[k] = 1;
   g.joined_taps *= interval(pr.axes[g.origin[0]], 0, 0).n;
   g.joined_padded *= padded_count(pr.axes[g.origin[0]], 0, 0);

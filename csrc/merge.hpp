@@ -106,7 +106,8 @@ static void merge(typename C::Row dst, const typename C::Row* src, int n, i64 le
 // More taps than this are summed in a tree of chains, so that the error grows with the logarithm of their number.
 inline constexpr i64 chain = 64;
 
-// dst = from + taps[0] joined with from + taps[1], ... n rows. spare: room for 2 + log2(n) rows of spare_pitch elements.
+// dst = from + taps[0] joined with from + taps[1], ... n rows. spare: room for 2 + log2(n) rows of spare_pitch
+// elements.
 template <class C>
 static void merge_many(typename C::Row dst, typename C::Row from, const i64* taps, i64 n, i64 len, Tail tail,
                        typename C::Row spare, i64 spare_pitch) {
@@ -130,69 +131,106 @@ static void merge_many(typename C::Row dst, typename C::Row from, const i64* tap
   }
 }
 
-// The same for U vectors that stay in registers from the first tap to the last.
+template <class C>
+inline constexpr int strip_vectors = C::tagged ? 4 : 8;
+
+// The same for U vectors that stay in registers from the first tap to the last; the last one of them begins at `end`.
 template <class C, int U>
-static void merge_vectors(typename C::Value* dst, typename C::Row from, const i64* taps, i64 n) {
+static void merge_vectors(typename C::Value* dst, typename C::Row from, i64 end, const i64* taps, i64 n) {
   constexpr int L = lanes<typename C::A>;
   typename C::Value s[U];
   if (n > chain && !C::idempotent) {
     const i64 half = n / 2;
-    merge_vectors<C, U>(s, from, taps, half);
-    merge_vectors<C, U>(dst, from, taps + half, n - half);
+    merge_vectors<C, U>(s, from, end, taps, half);
+    merge_vectors<C, U>(dst, from, end, taps + half, n - half);
     for (int u = 0; u < U; ++u) dst[u] = C::join(s[u], dst[u]);
     return;
   }
-  for (int u = 0; u < U; ++u) s[u] = C::get(from + taps[0], u * L);
+  const auto get = [&](i64 t, int u) { return C::get(from + taps[t], u + 1 < U ? u * L : end); };
+  for (int u = 0; u < U; ++u) s[u] = get(0, u);
   i64 t = 1;
   for (; t + 4 <= n; t += 4)
     for (int u = 0; u < U; ++u) {
-      const typename C::Value v[5] = {s[u], C::get(from + taps[t], u * L), C::get(from + taps[t + 1], u * L),
-                                      C::get(from + taps[t + 2], u * L), C::get(from + taps[t + 3], u * L)};
+      typename C::Value v[5] = {s[u], get(t, u), get(t + 1, u), get(t + 2, u), get(t + 3, u)};
       s[u] = C::template join_all<5>(v);
     }
   for (; t < n; ++t)
-    for (int u = 0; u < U; ++u) s[u] = C::join(s[u], C::get(from + taps[t], u * L));
+    for (int u = 0; u < U; ++u) s[u] = C::join(s[u], get(t, u));
   for (int u = 0; u < U; ++u) dst[u] = s[u];
 }
 
-// dst = from + taps[0] joined with from + taps[1], ... n rows of len >= lanes elements, none of which is dst.
+// dst = from + taps[0] joined with from + taps[1], ... n rows of len >= lanes elements, none of which is dst. Strips
+// of a few vectors from the first row to the last: for rows not much longer than one.
 template <class C>
 static void merge_strips(typename C::Row dst, typename C::Row from, const i64* taps, i64 n, i64 len) {
-  constexpr int L = lanes<typename C::A>, V = C::tagged ? 4 : 8;
-  const auto strip = [&]<int U>(i64 i, std::integral_constant<int, U>) {
+  constexpr int L = lanes<typename C::A>;
+  const auto strip = [&]<int U>(std::integral_constant<int, U>, i64 end) {
     typename C::Value s[U];
-    merge_vectors<C, U>(s, from + i, taps, n);
-    for (int u = 0; u < U; ++u) C::put(dst, i + u * L, s[u]);
+    merge_vectors<C, U>(s, from, end, taps, n);
+    for (int u = 0; u < U; ++u) C::put(dst, u + 1 < U ? u * L : end, s[u]);
   };
-  i64 i = 0;
-  for (; i + V * L <= len; i += V * L) strip(i, std::integral_constant<int, V>{});
-  for (; i + 2 * L <= len; i += 2 * L) strip(i, std::integral_constant<int, 2>{});
-  for (; i + L <= len; i += L) strip(i, std::integral_constant<int, 1>{});
-  if (i < len) strip(len - L, std::integral_constant<int, 1>{});
+  constexpr i64 most = strip_vectors<C> * L;
+  for (; len > most; len -= most, from = from + most, dst = dst + most)
+    strip(std::integral_constant<int, strip_vectors<C>>{}, most - L);
+  // The rest ends where the row does: a part of a vector overlaps the one before, maybe of the strip before.
+  const auto rest = [&]<std::size_t... K>(std::index_sequence<K...>) {
+    (void)((len <= i64(K + 1) * L && (strip(std::integral_constant<int, int(K) + 1>{}, len - L), true)) || ...);
+  };
+  rest(std::make_index_sequence<strip_vectors<C>>{});
 }
 
-// dst[q] = state of the n consecutive elements at src + q * pitch, lanes <= n <= 64 * lanes, `rows` of them: as many
-// rows as there are lanes at once, so that their last joins share vectors.
+// For a pass over contiguous elements: asks for memory that it comes to soon, as hardware does not across pages.
 template <class C>
-static i64 reduce_rows(typename C::Row dst, typename C::Row src, i64 pitch, i64 n, i64 rows) {
-  constexpr int L = lanes<typename C::A>;
+static void fetch_ahead(typename C::Row row, i64 i, int vectors) {
+  const char* const at = reinterpret_cast<const char*>(row.v + i) + 2048;
+  for (int k = 0; k < vectors * vector_bytes; k += 64) __builtin_prefetch(at + k);
+}
+
+// Consecutive elements whose states make one.
+template <class C>
+struct Segment {
+  typename C::Row first;
+  i64 n;
+};
+
+// dst[q] = state of the segment next() gives at its q-th call, each of 1 to 64 * lanes elements; as many at once as
+// there are lanes, so that their last joins share vectors. Of a shorter segment a whole vector is read.
+template <class C, class Next>
+static void reduce_segments(typename C::Row dst, i64 segments, Next&& next) {
+  using A = typename C::A;
+  constexpr int L = lanes<A>;
+  typename C::Value s[L];
+  const auto one = [&]() -> typename C::Value {
+    const Segment<C> g = next();
+    auto a = C::get(g.first, 0);
+    if (g.n < L) return C::keep(g.n, a);
+    i64 i = L;
+    for (; i + L <= g.n; i += L) a = C::join(a, C::get(g.first, i));
+    if (i == g.n) return a;
+    const auto rest = C::get(g.first, g.n - L);
+    return C::join(a, C::idempotent ? rest : C::drop(L - (g.n - i), rest));
+  };
   i64 q = 0;
-  for (; q + L <= rows; q += L) {
-    typename C::Value s[L];
-    for (int r = 0; r < L; ++r) {
-      const typename C::Row row = src + (q + r) * pitch;
-      auto a = C::get(row, 0);
-      i64 i = L;
-      for (; i + L <= n; i += L) a = C::join(a, C::get(row, i));
-      if (i < n) {
-        const auto rest = C::get(row, n - L);
-        a = C::join(a, C::idempotent ? rest : C::drop(L - (n - i), rest));
-      }
-      s[r] = a;
-    }
+  for (; q + L <= segments; q += L) {
+    for (int r = 0; r < L; ++r) s[r] = one();
     C::put(dst, q, C::fold_each(s));
   }
-  return q;
+  if (q == segments) return;
+  for (int r = 0; r < L; ++r) s[r] = q + r < segments ? one() : C::identity();
+  alignas(64) A values[L];
+  typename C::Row rest{values};
+  C::put(rest, 0, C::fold_each(s));
+  for (int r = 0; q + r < segments; ++r) C::copy1(dst, q + r, rest, r);
+}
+
+// The same for rows of n elements, pitch apart.
+template <class C>
+static void reduce_rows(typename C::Row dst, typename C::Row row, i64 pitch, i64 n, i64 rows) {
+  reduce_segments<C>(dst, rows, [&] {
+    const Segment<C> segment{row, n};
+    row = row + pitch;
+    return segment;
+  });
 }
 
 // The lanes of n consecutive elements, n a multiple of the lanes, each lane for itself.
@@ -209,6 +247,7 @@ static typename C::Value reduce_lanes(typename C::Row src, i64 n) {
   if (n >= 4 * L) {
     auto b = C::get(src, L), c = C::get(src, 2 * L), d = C::get(src, 3 * L);
     for (i = 4 * L; i + 4 * L <= n; i += 4 * L) {
+      fetch_ahead<C>(src, i, 4);
       a = C::join(a, C::get(src, i)), b = C::join(b, C::get(src, i + L));
       c = C::join(c, C::get(src, i + 2 * L)), d = C::join(d, C::get(src, i + 3 * L));
     }

@@ -19,7 +19,7 @@ class Gather {
   using Row = typename C::Row;
   static constexpr i64 L = lanes<typename C::A>;
   // Longer rows are joined a few at a time from end to end: strips of them would jump about in memory.
-  static constexpr i64 narrow = 8 * L;
+  static constexpr i64 narrow = 16 * L;
 
   // n rows, pitch apart, into one.
   void rows(Row dst, Row from, i64 pitch, i64 n, i64 width, Tail tail) {
@@ -57,8 +57,7 @@ class Gather {
     i64 n = 0;
     for (i64 d = 0; d < box.counts[0]; ++d)
       for (i64 h = 0; h < box.counts[1]; ++h)
-        for (i64 w = 0; w < box.counts[2]; ++w)
-          table[n++] = d * box.steps[0] + h * box.steps[1] + w * box.steps[2];
+        for (i64 w = 0; w < box.counts[2]; ++w) table[n++] = d * box.steps[0] + h * box.steps[1] + w * box.steps[2];
     return table;
   }
 
