@@ -76,9 +76,8 @@ static void fold_direct(const Problem& pr, const Grid& g, const View& x, const V
     fold.source_end = fold.source + furthest(x, pr.rank);
     fold.target = fold.target_end = static_cast<A*>(y.data);
     if (ordered)
-      fold.target_end += end == g.planes() * per_plane
-                             ? whole
-                             : place(g, end / per_plane).dst + end % per_plane * length * g.dst[0];
+      fold.target_end +=
+          end == g.planes() * per_plane ? whole : place(g, end / per_plane).dst + end % per_plane * length * g.dst[0];
     return 0;
   });
 }
