@@ -1,6 +1,7 @@
 // What a fold carries along an axis and how two pieces of it join. A core is a monoid over vectors:
 //   Row       pointers to the state of consecutive elements      Value     one vector of states
 //   identity  the state of no tap                                join(a, b) the state of a's taps followed by b's
+//                                                                join_all   the same of N values
 #pragma once
 
 #include <limits>
@@ -16,6 +17,12 @@ struct Sum {
   template <class V>
   static V join(V a, V b) {
     return a + b;
+  }
+  template <int N, class V>
+  [[gnu::always_inline]] static V join_all(const V* v) {
+    V a = v[0];
+    for (int i = 1; i < N; ++i) a += v[i];
+    return a;
   }
 };
 
@@ -33,6 +40,17 @@ struct Extreme {
       return b != b ? b : pick<Min>(b, a);
     else
       return (Min ? b < a : b > a) ? b : a;
+  }
+  // pick lets a NaN of its second operand through: only those of v[1] and after have to be put back, in one go.
+  template <int N, class V>
+  [[gnu::always_inline]] static V join_all(V* v) {
+    V a = v[0];
+    for (int i = 1; i < N; ++i) {
+      if constexpr (std::is_floating_point_v<A>) settle(v[i]);
+      a = pick<Min>(v[i], a);
+    }
+    if constexpr (std::is_floating_point_v<A> && N > 1) a = with_nans<N - 1>(a, v + 1);
+    return a;
   }
 };
 
@@ -56,7 +74,16 @@ struct Plain {
   };
   static Value get(Row r, i64 k) { return {load<vec<A>>(r.v + k)}; }
   static void put(Row r, i64 k, Value s) { store(r.v + k, s.v); }
-  static Value join(Value a, Value b) { return {Op::join(a.v, b.v)}; }
+  static Value join(Value a, Value b) {
+    vec<A> v[] = {a.v, b.v};
+    return {Op::template join_all<2>(v)};
+  }
+  template <int N>
+  [[gnu::always_inline]] static Value join_all(const Value* s) {
+    vec<A> v[N];
+    for (int i = 0; i < N; ++i) v[i] = s[i].v;
+    return {Op::template join_all<N>(v)};
+  }
   static Value identity() { return {splat<vec<A>, A>(Op::identity)}; }
   static Value keep(i64 n, Value s) { return {first_lanes<A>(n) ? s.v : identity().v}; }
   static Value drop(i64 n, Value s) { return {first_lanes<A>(n) ? identity().v : s.v}; }
@@ -73,7 +100,7 @@ struct Plain {
   // Lane i of the result: all lanes of s[i] joined. s is used up.
   template <int W = lanes<A> / 2>
   static Value fold_each(Value* s) {
-    for (int k = 0; k < W; ++k) s[k] = {Op::join(clear_bit<W>(s[k].v, s[k + W].v), set_bit<W>(s[k].v, s[k + W].v))};
+    for (int k = 0; k < W; ++k) s[k] = join({clear_bit<W>(s[k].v, s[k + W].v)}, {set_bit<W>(s[k].v, s[k + W].v)});
     if constexpr (W > 1)
       return fold_each<W / 2>(s);
     else
@@ -82,7 +109,7 @@ struct Plain {
   // All lanes joined, in lane 0.
   template <int W = lanes<A> / 2>
   static Value fold_lanes(Value a) {
-    const Value b{Op::join(a.v, from_lane<W>(a.v))};
+    const Value b = join(a, {from_lane<W>(a.v)});
     if constexpr (W > 1)
       return fold_lanes<W / 2>(b);
     else
@@ -141,6 +168,12 @@ struct Tagged {
     const M take = better | (same & __builtin_convertvector(earlier, M));
     const auto take_tag = __builtin_convertvector(take, Tags);
     return {take ? b.v : a.v, (take_tag & b.t) | (~take_tag & a.t)};
+  }
+  template <int N>
+  [[gnu::always_inline]] static Value join_all(const Value* s) {
+    Value a = s[0];
+    for (int i = 1; i < N; ++i) a = join(a, s[i]);
+    return a;
   }
   static Value identity() { return {splat<vec<A>, A>(identity_value), splat_tags(no_tag)}; }
   static Tags splat_tags(Tag t) { return t - Tags{}; }

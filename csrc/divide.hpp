@@ -15,7 +15,7 @@ class Divider {
   // Output rows r .. r + n (of one plane, or of several that follow each other) divided by their taps.
   void operator()(A* rows, i64 row_pitch, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
     const int R = g.rank;
-    const i64 cols = c1 - c0, len = cols * g.run, lines = R >= 2 ? g.axes[R - 2].out : 1;
+    const i64 cols = c1 - c0, len = cols * g.run;
     if (counts.divisor > 0) return scale_rows(rows, row_pitch, n, len, A(counts.divisor));
     tabulate(plane, c0, c1);
     i64 outer = counts.padded ? g.joined_padded : g.joined_taps;
@@ -23,7 +23,8 @@ class Divider {
     const A* line = line_counts_.take(0).v;
     const A* col = column_counts_.take(0).v;
     if (even_lines_ && even_columns_) return scale_rows(rows, row_pitch, n, len, A(outer) * line[0] * col[0]);
-    if (g.run == 1 && row_pitch == cols && r == 0 && n % lines == 0 && lines * cols <= 4096)
+    const i64 lines = even_lines_ ? 1 : g.axes[R - 2].out;  // after which they repeat
+    if (g.run == 1 && row_pitch == cols && r % lines == 0 && n % lines == 0 && lines * cols <= 4096)
       return divide_planes(rows, n / lines, lines, cols, A(outer));
     for (i64 i = 0; i < n; ++i) {
       A* row = rows + i * row_pitch;
@@ -102,6 +103,7 @@ class Divider {
     counted_[0] = c0, counted_[1] = c1, counted_[2] = plane.window;
     const auto fill = [&](A* table, int axis, i64 from, i64 to) {
       bool even = true;
+      if (g.origin[axis] < 0) to = from + 1;  // all alike
       for (i64 j = from; j < to; ++j) {
         table[j - from] = A(counts.of(g, axis, j, plane.window));
         even &= table[j - from] == table[0];

@@ -4,7 +4,7 @@
 
 #include "divide.hpp"
 #include "exec.hpp"
-#include "slide.hpp"
+#include "last_axis.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -25,14 +25,9 @@ class Fold {
   Io<C>* io = nullptr;
   Divider<C>* divide = nullptr;  // with target: divide by the taps
 
-  explicit Fold(const Grid& grid) : g(grid) {
+  explicit Fold(const Grid& grid) : g(grid), last_axis_(grid) {
     if (g.rank < 2) return;
-    const Axis& a = g.axes[g.rank - 2];
-    if (a.kind != AxisKind::sliding) return;
-    // Windows [whole_from_, whole_to_) of the row axis keep all their taps.
-    whole_from_ = ceil_div(a.before, a.stride);
-    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
-    whole_to_ = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
+    whole_windows(g.axes[g.rank - 2], whole_from_, whole_to_);
   }
 
   // Pieces of work: (plane, block of the first axis' outputs).
@@ -45,7 +40,7 @@ class Fold {
     i64 rows = std::max<i64>(1, (i64(1) << 15) / std::max<i64>(1, width * step));
     // A block reads the overlap of its windows again: keep that a small part.
     const i64 reach = a.kind == AxisKind::adaptive ? 1 : std::min(longest(a) * a.dilation, a.size);
-    rows = std::max(rows, 8 * ceil_div(reach, step));
+    rows = std::max(rows, 8 * ceil_div(std::max<i64>(0, reach - step), step));
     return std::min(rows, a.out);
   }
   static i64 blocks(const Grid& g) { return ceil_div(g.axes[0].out, block_length(g)); }
@@ -56,11 +51,11 @@ class Fold {
         const Interval taps = interval(g.axes[0], 0, 0);
         if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
           const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
-          i64 first = begin;
-          if (gapless && lanes<A> <= 16 && taps.n >= L && taps.n <= 64 * L)
-            first += reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
-                                    g.plane_src[0], taps.n, end - begin);
-          for (i64 p = first; p < end; ++p) {
+          const bool segments = gapless && taps.n >= L && in_segments<C>(taps.n);
+          if (segments)
+            reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
+                           g.plane_src[0], taps.n, end - begin);
+          for (i64 p = segments ? end : begin; p < end; ++p) {
             const Place plane = place(g, p);
             reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
             if (divide != nullptr && !gapless) (*divide)(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
@@ -75,6 +70,13 @@ class Fold {
   }
 
  private:
+  // Windows [from, to) of an axis keep all their taps and lie at even distances.
+  static void whole_windows(const Axis& a, i64& from, i64& to) {
+    if (a.kind != AxisKind::sliding) return;
+    from = ceil_div(a.before, a.stride);
+    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
+    to = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
+  }
   void unit(i64 index) {
     const i64 per_plane = blocks(g), length = block_length(g);
     const Place plane = place(g, index / per_plane);
@@ -88,38 +90,6 @@ class Fold {
     }
   }
 
-  // Source positions of an axis behind outputs [begin, end): the existing ones, and (sliding) with padding.
-  struct Span {
-    i64 from, to;      // existing positions
-    i64 origin, size;  // of the padded row
-  };
-  // Windows at even distances whose padded row is not much longer than the input: shifted copies do them all at once.
-  static bool regular(const Axis& a, i64 begin, i64 end) {
-    return a.kind == AxisKind::sliding &&
-           (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation < 4 * a.size + 1024;
-  }
-  Span span(const Axis& a, i64 begin, i64 end, i64 window) const {
-    if (a.kind == AxisKind::sliding) {
-      const i64 origin = window_origin(a, begin);
-      const i64 size = (end - 1 - begin) * a.stride + (a.kernel - 1) * a.dilation + 1;
-      const i64 from = std::max<i64>(0, origin), to = std::max(from, std::min(a.size, origin + size));
-      if (regular(a, begin, end)) return {from, to, origin, size};
-      return {from, to, from, to - from};
-    }
-    i64 from = a.size, to = 0;
-    if (a.kind == AxisKind::adaptive) {
-      const Interval tail = interval(a, end - 1, window);
-      from = interval(a, begin, window).start, to = tail.start + tail.n;
-    } else {
-      for (i64 j = begin; j < end; ++j) {
-        const Interval i = interval(a, j, window);
-        if (i.n == 0) continue;
-        from = std::min(from, i.start), to = std::max(to, i.start + (i.n - 1) * step_of(a) + 1);
-      }
-      if (from >= to) from = to = 0;
-    }
-    return {from, to, from, to - from};
-  }
   void rows(const Place& plane, i64 slice, i64 begin, i64 end) {
     const Axis& a = g.last();
     // Wide rows go through in pieces that stay near the core.
@@ -187,13 +157,18 @@ class Fold {
 
       i64 row_taps = 1;
       if (R >= 2) row_taps = longest(g.axes[R - 2]);
+      if (direct(slices.n, lines, r1 - r0, cols, c1 - c0)) {
+        const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, false};
+        for (i64 r = r0; r < r1; ++r) windows(stack, plane, slice, r, c0, c1, cols.from, component);
+        continue;
+      }
       if (slices.n > 1 && slices.n * row_taps > 8) {
         const Row out = sliced_.take(width * (lines.to - lines.from));
         for (i64 h = 0; h < lines.to - lines.from; ++h) {
           const Row top = first + h * line_pitch;
           const i64 reach = (slices.n - 1) * slice_pitch + width + L;
           const bool spills = source == nullptr || top.v + reach <= source_end;
-          gather(out + h * width, top, slice_pitch, slices.n, width, spills ? Tail::spill : Tail::exact);
+          gather_.rows(out + h * width, top, slice_pitch, slices.n, width, spills ? Tail::spill : Tail::exact);
         }
         first = out, line_pitch = width, slice_pitch = 0, slices.n = 1;
       }
@@ -321,7 +296,7 @@ class Fold {
       if (all == 0) {
         C::clear(to, s.width);
       } else if (all > 8) {
-        gather(to, top, step * s.line_pitch, taps.n, s.width, tail);
+        gather_.rows(to, top, step * s.line_pitch, taps.n, s.width, tail);
       } else {
         Row from[8];
         int count = 0;
@@ -331,6 +306,35 @@ class Fold {
       }
       k += alike;
     }
+  }
+
+  // Whether outputs are taken straight from their taps.
+  bool direct(i64 slices, const Span& lines, i64 rows, const Span& cols, i64 out) const {
+    if (g.run < L) return false;
+    const double taps[3] = {double(slices), g.rank >= 2 ? double(longest(g.axes[g.rank - 2])) : 1.0,
+                            double(longest(g.last()))};
+    const double fresh[3] = {1, double(lines.size) / rows, double(cols.size) / out};
+    return direct_pays<C>(g.rank, g.run, taps, fresh);
+  }
+  // Outputs [c0, c1) of row r.
+  void windows(const Stack& s, const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, i64 col_from, int component) {
+    const Axis& a = g.last();
+    const i64 run = g.run, step = step_of(a);
+    const Lines<C> to = output(plane, slice, r, c0, c1, component);
+    const Interval lines = line_taps(s, r);
+    const Row top = s.first + lines.start * s.line_pitch;
+    const i64 line_step = g.rank >= 2 ? step_of(g.axes[g.rank - 2]) * s.line_pitch : 0;
+    i64 whole_from = 0, whole_to = 0;
+    if (a.kind == AxisKind::sliding) whole_windows(a, whole_from, whole_to);
+    for (i64 j = c0; j < c1;) {
+      const Interval taps = interval(a, j, plane.window);
+      const i64 alike = j >= whole_from && j < whole_to ? std::min(c1, whole_to) - j : 1;
+      gather_.windows(to.row + (j - c0) * run, top + (taps.start - col_from) * run,
+                      {{s.slices, lines.n, taps.n}, {s.slice_pitch, line_step, step * run}}, a.stride * run, alike, run,
+                      Tail::exact);
+      j += alike;
+    }
+    divided(to, plane, slice, r, 1, c0, c1);
   }
 
   // One window a plane, planes without a gap, through io: many planes are loaded and finished in one go.
@@ -353,7 +357,7 @@ class Fold {
         io->load(k, spot, n * a.size, in);
         i64 q = 0;
         if constexpr (!C::tagged)
-          if (a.size >= L && a.size <= 64 * L) q = reduce_rows<C>(parts[k], in, a.size, a.size, n);
+          if (in_segments<C>(a.size)) reduce_rows<C>(parts[k], in, a.size, a.size, q = n);
         for (; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
         if constexpr (!C::tagged)
           if (divide != nullptr) (*divide)(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
@@ -373,7 +377,7 @@ class Fold {
     const i64 rows = g.axes[0].out, out = g.axes[1].out;
     const Span cols = span(g.axes[1], 0, out, 0), lines = span(g.axes[0], 0, rows, 0);
     const i64 width = cols.to - cols.from, lead = cols.from - cols.origin, pitch = cols.size;
-    if (longest(g.axes[0]) > 8 || rows * pitch > 4096) return false;
+    if (rows * pitch > 4096) return false;
     const i64 batch = std::max<i64>(1, 4096 / (rows * pitch));
     row_base_ = 0, rows_in_block_ = rows;
     const Row block = padded_rows(lead, width, pitch, rows * batch);
@@ -390,132 +394,33 @@ class Fold {
     return true;
   }
 
-  // n rows, pitch apart, into one.
-  void gather(Row dst, Row from, i64 pitch, i64 n, i64 width, Tail tail) {
-    if (n <= 0) {
-      C::clear(dst, width);
-    } else if (n <= 8) {
-      Row src[8];
-      for (i64 t = 0; t < n; ++t) src[t] = from + t * pitch;
-      merge<C>(dst, src, int(n), width, tail);
-    } else {
-      i64 depth = 2;
-      for (i64 k = n; k > 1; k /= 2) ++depth;
-      const i64 spare_pitch = C::idempotent ? 0 : (width + 63) / 64 * 64 + L;
-      merge_many<C>(dst, from, pitch, n, width, tail, spare_.take(spare_pitch * depth), spare_pitch);
-    }
+  // Where row r of outputs [c0, c1) goes.
+  Lines<C> output(const Place& plane, i64 slice, i64 r, i64 c0, i64 c1, int component) {
+    const int R = g.rank;
+    const i64 len = (c1 - c0) * g.run;
+    if (target == nullptr) return {folded_[component].take(len * rows_in_block_) + (r - row_base_) * len, len};
+    i64 at = plane.dst + c0 * g.dst[R - 1];
+    if (R >= 2) at += r * g.dst[R - 2];
+    if (R == 3) at += slice * g.dst[0];
+    return {raw(target + at), R >= 2 ? g.dst[R - 2] : 0};
+  }
+  void divided(const Lines<C>& o, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
+    if constexpr (!C::tagged)
+      if (divide != nullptr) (*divide)(o.row.v, o.pitch, plane, slice, r, n, c0, c1);
   }
 
   // From padded rows to outputs [c0, c1) of rows r .. r + n.
   void outputs(const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1, const Span& cols, Row block, i64 pitch,
                int component) {
-    const int R = g.rank;
-    const Axis& a = g.last();
-    const i64 run = g.run, out = c1 - c0, len = out * run;
-    i64 at = plane.dst + c0 * g.dst[R - 1], row_pitch = 0;
-    if (R >= 2) row_pitch = g.dst[R - 2], at += r * row_pitch;
-    if (R == 3) at += slice * g.dst[0];
-    Row dst;
-    if (target != nullptr) {
-      dst = raw(target + at);
-    } else {
-      dst = folded_[component].take(len * rows_in_block_) + (r - row_base_) * len;
-      row_pitch = len;
-    }
-    // Rows shorter than a vector spill into the next one, which is written later; the last ones have no next.
-    const auto each_tail = [&](auto&& fn) {
-      if (len >= L) return fn(i64(0), n, Tail::exact);
-      i64 spilling = n;
-      if (target != nullptr)
-        while (spilling > 0 && target + at + (spilling - 1) * row_pitch + L > target_end) --spilling;
-      if (spilling > 0) fn(i64(0), spilling, Tail::spill);
-      if (spilling < n) fn(spilling, n - spilling, Tail::exact);
-    };
-    i64 moved = 0;
-
-    if (regular(a, c0, c1)) {
-      const i64 k = a.kernel, s = a.stride, d = a.dilation;
-      if (run >= L / 2 && k > 8 && k * out <= 2 * cols.size) {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j)
-            gather(dst + (i * row_pitch + j * run), block + (i * pitch + j * s * run), d * run, k, run, Tail::exact);
-      } else if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
-      } else if (s == 1) {
-        const i64 total = n * pitch;
-        Row src[8];
-        const int sources = doubled_.shifted(block, run * d, k, total, src);
-        each_tail([&](i64 i, i64 rows, Tail tail) {
-          for (int q = 0; q < sources; ++q) src[q] = src[q] + (i - moved) * pitch;
-          moved = i;
-          merge_rows<C>(dst + i * row_pitch, row_pitch, src, pitch, sources, rows, len, tail);
-        });
-      } else if (run == 1 && s == 2 && d == 1 && (k == 2 || k == 3)) {
-        each_tail([&](i64 i, i64 rows, Tail tail) {
-          halve<C>(dst + i * row_pitch, row_pitch, block + i * pitch, pitch, k, rows, out, tail);
-        });
-      } else if (run == 1 && s == 3 && d == 1 && k <= 3 && out >= L) {
-        for (i64 i = 0; i < n; ++i) thirds<C>(dst + i * row_pitch, block + i * pitch, k, out, cols.size);
-      } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out * k >= 2 * L) {
-        for (i64 i = 0; i < n; ++i) {
-          Row from = block + i * pitch;
-          for (i64 left = k; left > 2; left /= 2) {
-            const Row half = halved_[left == k].take(out * left / 2);
-            halve<C>(half, 0, from, 0, 2, 1, out * left / 2, Tail::exact);
-            from = half;
-          }
-          halve<C>(dst + i * row_pitch, 0, from, 0, 2, 1, out, Tail::exact);
-        }
-      } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 j = 0; j < out; ++j) {
-            const Row to = dst + (i * row_pitch + j * run);
-            const Tail tail =
-                run >= L || (target != nullptr && to.v + run + L > target_end) ? Tail::exact : Tail::spill;
-            gather(to, block + (i * pitch + j * s * run), d * run, k, run, tail);
-          }
-      } else {
-        const Row all = doubled_.windows(block, run * d, k, n * pitch);
-        for (i64 i = 0; i < n; ++i) {
-          const Row to = dst + i * row_pitch, from = all + i * pitch;
-          if (run == 1) {
-            for (i64 j = 0; j < out; ++j) C::copy1(to, j, from, j * s);
-          } else {
-            for (i64 j = 0; j < out; ++j)
-              for (i64 e = 0; e < run; ++e) C::copy1(to, j * run + e, from, j * s * run + e);
-          }
-        }
-      }
-    } else {
-      const i64 step = step_of(a);
-      for (i64 i = 0; i < n; ++i) {
-        Interval before{-1, -1};
-        for (i64 j = 0; j < out; ++j) {
-          const Interval taps = interval(a, c0 + j, plane.window);
-          const Row to = dst + (i * row_pitch + j * run);
-          if (j > 0 && taps.start == before.start && taps.n == before.n) {
-            const Row same = dst + (i * row_pitch + (j - 1) * run);
-            for (i64 e = 0; e < run; ++e) C::copy1(to, e, same, e);
-            continue;
-          }
-          before = taps;
-          const Row from = block + (i * pitch + (taps.start - cols.origin) * run);
-          if (run == 1 && step == 1 && taps.n > 0)
-            reduce_run<C>(to, 0, from, taps.n);
-          else if (run < L && step == 1 && taps.n >= 4)
-            reduce_groups<C>(to, from, taps.n, run, spare_.take(taps.n * run));
-          else
-            gather(to, from, step * run, taps.n, run, Tail::exact);
-        }
-      }
-    }
-    if constexpr (!C::tagged)
-      if (divide != nullptr) (*divide)(dst.v, row_pitch, plane, slice, r, n, c0, c1);
+    const Lines<C> to = output(plane, slice, r, c0, c1, component);
+    last_axis_(to, target != nullptr ? target_end : nullptr, {block, pitch}, cols, plane.window, n, c0, c1);
+    divided(to, plane, slice, r, n, c0, c1);
   }
 
-  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2], halved_[2];
-  Doubling<C> doubled_, tall_doubled_;
+  Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2];
+  Doubling<C> tall_doubled_;
+  Gather<C> gather_;
+  LastAxis<C> last_axis_;
   i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
   i64 whole_from_ = 0, whole_to_ = 0;

@@ -23,7 +23,7 @@ struct Grid {
   int rank = 0;
   Axis axes[3];
   i64 src[3], dst[3];
-  int origin[3];        // the problem's axis behind each
+  int origin[3];        // the problem's axis behind each; -1: the joined taps hold its own
   i64 joined_taps = 1;  // taps of the axes that were joined to another, padding counted and not
   i64 joined_padded = 1;
 
@@ -66,6 +66,24 @@ static inline bool whole(const Axis& a) {
     return i.n == a.size && (a.dilation == 1 || a.size == 1);
   }
   return a.kind == AxisKind::adaptive;
+}
+
+// Planes without a gap whose first axis is tiled, windows side by side from end to end, are one plane: its windows go
+// on from plane to plane. Single elements that one window takes whole stay apart: they are runs to be reduced.
+static inline void join_planes(Grid& g, const Problem& pr) {
+  Axis a = g.axes[0];
+  if (g.run > 1 && whole(a)) a.kind = AxisKind::sliding, a.kernel = a.stride = a.size, a.before = a.after = 0;
+  const int k = g.planes_rank - 1;
+  if (a.kind != AxisKind::sliding || a.before != 0 || a.kernel > a.stride || a.dilation != 1 ||
+      a.size != a.out * a.stride || (a.out == 1 && g.run == 1) || g.plane_src[k] != a.size * g.src[0] ||
+      g.plane_dst[k] != a.out * g.dst[0])
+    return;
+  a.size *= g.plane_size[k], a.out *= g.plane_size[k];
+  g.axes[0] = a;
+  g.plane_size[k] = 1;
+  g.joined_taps *= interval(pr.axes[g.origin[0]], 0, 0).n;
+  g.joined_padded *= padded_count(pr.axes[g.origin[0]], 0, 0);
+  g.origin[0] = -1;
 }
 
 static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Merge merge) {
@@ -157,6 +175,7 @@ static inline Grid make_grid(const Problem& pr, const View& x, const View& y, Me
       g.plane_size[k] = g.plane_size[k + 1], g.plane_src[k] = g.plane_src[k + 1], g.plane_dst[k] = g.plane_dst[k + 1];
     --g.planes_rank;
   }
+  if (merge == Merge::all && !per_plane && !g.nothing_pooled) join_planes(g, pr);
   return g;
 }
 

@@ -55,7 +55,7 @@ static void run_fold(const Grid& g, const Counts* divide, const Exec& exec, Prep
     Fold<C> fold(g);
     std::optional<Divider<C>> divider;
     if (divide != nullptr) fold.divide = &divider.emplace(g, *divide);
-    auto keep = prepare(fold, begin / per_plane, end % per_plane == 0 ? end / per_plane : begin / per_plane);
+    auto keep = prepare(fold, end);
     fold.units(begin, end);
     if (divider) divider->report();
     (void)keep;
@@ -70,19 +70,21 @@ static void fold_direct(const Problem& pr, const Grid& g, const View& x, const V
   const bool ordered = dense_view(y, pr.rank);
   i64 whole = 1;
   for (int i = 0; i < 2 + pr.rank; ++i) whole *= y.shape[i];
-  run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64 first_plane, i64 end_plane) {
+  const i64 per_plane = Fold<C>::blocks(g), length = Fold<C>::block_length(g);
+  run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64 end) {
     fold.source = static_cast<A*>(x.data);
     fold.source_end = fold.source + furthest(x, pr.rank);
     fold.target = fold.target_end = static_cast<A*>(y.data);
-    if (ordered && end_plane > first_plane)
-      fold.target_end += end_plane == g.planes() ? whole : place(g, end_plane).dst;
+    if (ordered)
+      fold.target_end +=
+          end == g.planes() * per_plane ? whole : place(g, end / per_plane).dst + end % per_plane * length * g.dst[0];
     return 0;
   });
 }
 
 template <class C, class MakeIo>
 static void fold_io(const Grid& g, int components, const Counts* divide, const Exec& exec, MakeIo&& make) {
-  run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64, i64) {
+  run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64) {
     auto io = make();
     fold.components = components;
     struct Keep {

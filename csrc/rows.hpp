@@ -72,6 +72,7 @@ struct Counts {
   std::atomic<bool>* not_finite = nullptr;  // set when an output is not finite
 
   i64 of(const Grid& g, int axis, i64 j, i64 window) const {
+    if (g.origin[axis] < 0) return 1;
     const Axis& a = problem->axes[g.origin[axis]];
     return padded ? padded_count(a, j, window) : interval(a, j, window).n;
   }

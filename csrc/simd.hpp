@@ -107,6 +107,56 @@ static inline V pick(V b, V a) {
   return (Min ? b < a : b > a) ? b : a;
 }
 
+// A vector that has been loaded once: gcc reads memory again for every instruction that takes the value, and where
+// rows are not aligned each of these reads is two.
+template <class V>
+[[gnu::always_inline]] static inline void settle([[maybe_unused]] V& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#endif
+}
+
+// a, but NaN in every lane in which one of the N vectors v has a NaN. x86 looks for two of them in one step.
+template <int N, class V>
+[[gnu::always_inline]] static inline V with_nans(V a, const V* v) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) {
+    __mmask16 ordered = 0xffff;
+    for (int i = 0; i < N; i += 2)
+      ordered = _mm512_mask_cmp_ps_mask(ordered, __m512(v[i]), __m512(v[i + 1 < N ? i + 1 : i]), _CMP_ORD_Q);
+    return V(_mm512_mask_blend_ps(ordered, _mm512_set1_ps(__builtin_nanf("")), __m512(a)));
+  } else {
+    __mmask8 ordered = 0xff;
+    for (int i = 0; i < N; i += 2)
+      ordered = _mm512_mask_cmp_pd_mask(ordered, __m512d(v[i]), __m512d(v[i + 1 < N ? i + 1 : i]), _CMP_ORD_Q);
+    return V(_mm512_mask_blend_pd(ordered, _mm512_set1_pd(__builtin_nan("")), __m512d(a)));
+  }
+#else
+  // All bits set are a NaN.
+  using I = vec<std::conditional_t<sizeof(a[0]) == 8, std::int64_t, std::int32_t>>;
+  I nan{};
+  for (int i = 0; i < N; i += 2) {
+    const V b = v[i], c = v[i + 1 < N ? i + 1 : i];
+#if defined(__AVX2__)
+    if constexpr (std::is_same_v<V, vec<float>>)
+      nan |= I(_mm256_cmp_ps(__m256(b), __m256(c), _CMP_UNORD_Q));
+    else
+      nan |= I(_mm256_cmp_pd(__m256d(b), __m256d(c), _CMP_UNORD_Q));
+#elif defined(__x86_64__)
+    if constexpr (std::is_same_v<V, vec<float>>)
+      nan |= I(_mm_cmpunord_ps(__m128(b), __m128(c)));
+    else
+      nan |= I(_mm_cmpunord_pd(__m128d(b), __m128d(c)));
+#else
+    nan |= I(b != b) | I(c != c);
+#endif
+  }
+  return V(I(a) | nan);
+#endif
+}
+
 // Lane i of the result is lane i + W (modulo the lanes).
 template <int W, class V>
 static inline V from_lane(V a) {

@@ -13,9 +13,9 @@ static void halve_k(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64
   constexpr int L = lanes<typename C::A>;
   const auto one = [&](i64 j) {
     const auto a = C::get(row, 2 * j), b = C::get(row, 2 * j + L);
-    auto s = C::join(C::even(a, b), C::odd(a, b));
-    if constexpr (K == 3) s = C::join(s, C::even(C::get(row, 2 * j + 2), C::get(row, 2 * j + 2 + L)));
-    return s;
+    typename C::Value s[K] = {C::even(a, b), C::odd(a, b)};
+    if constexpr (K == 3) s[2] = C::even(C::get(row, 2 * j + 2), C::get(row, 2 * j + 2 + L));
+    return C::template join_all<K>(s);
   };
   for (i64 r = 0; r < rows; ++r, row = row + pitch, dst = dst + dst_pitch) {
     if (out < L && tail == Tail::exact) {
@@ -48,10 +48,10 @@ static void thirds(typename C::Row dst, typename C::Row row, i64 k, i64 out, i64
   i64 j = 0;
   for (; j + L <= out && 3 * j + 3 * L <= size; j += L) {
     const auto a = C::get(row, 3 * j), b = C::get(row, 3 * j + L), c = C::get(row, 3 * j + 2 * L);
-    auto s = C::template third<0>(a, b, c);
-    if (k > 1) s = C::join(s, C::template third<1>(a, b, c));
-    if (k > 2) s = C::join(s, C::template third<2>(a, b, c));
-    C::put(dst, j, s);
+    typename C::Value s[3] = {C::template third<0>(a, b, c)};
+    if (k > 1) s[1] = C::template third<1>(a, b, c);
+    if (k > 2) s[2] = C::template third<2>(a, b, c);
+    C::put(dst, j, k == 1 ? s[0] : k == 2 ? C::join(s[0], s[1]) : C::template join_all<3>(s));
   }
   for (; j < out; ++j) {
     C::copy1(dst, j, row, 3 * j);
