@@ -59,7 +59,7 @@ template <class A_, template <class> class Op_>
 struct Plain {
   using A = A_;
   using Op = Op_<A>;
-  static constexpr bool idempotent = Op::idempotent, tagged = false;
+  static constexpr bool idempotent = Op::idempotent;
   struct Row {
     A* v = nullptr;
     Row operator+(i64 n) const { return {v + n}; }
@@ -126,100 +126,5 @@ template <class A>
 using Max = Extreme<A, false>;
 template <class A>
 using Min = Extreme<A, true>;
-
-// State: the chosen value and where it was, a number that grows in row-major order, so that ties and NaNs go to the
-// first tap in whatever order pieces are joined.
-template <class A_, bool Min>
-struct Tagged {
-  using A = A_;
-  using Tag = std::int32_t;
-  static constexpr bool idempotent = true, tagged = true;
-  static constexpr int n = lanes<A>;
-  using Tags = vec<Tag, n>;
-  struct Row {
-    A* v = nullptr;
-    Tag* t = nullptr;
-    Row operator+(i64 k) const { return {v + k, t + k}; }
-  };
-  struct Value {
-    vec<A> v;
-    Tags t;
-  };
-  struct Cell {
-    A v;
-    Tag t;
-    Row row() { return {&v, &t}; }
-  };
-  static constexpr A identity_value = Extreme<A, Min>::identity;
-  static constexpr Tag no_tag = std::numeric_limits<Tag>::max();
-  static Value get(Row r, i64 k) { return {load<vec<A>>(r.v + k), load<Tags>(r.t + k)}; }
-  static void put(Row r, i64 k, Value s) { store(r.v + k, s.v), store(r.t + k, s.t); }
-  static Value join(Value a, Value b) {
-    // Integer masks of A's width, widened (or narrowed) to the tags' lanes.
-    auto better = Min ? (b.v < a.v) : (b.v > a.v);
-    auto same = b.v == a.v;
-    if constexpr (std::is_floating_point_v<A>) {
-      const auto a_nan = a.v != a.v, b_nan = b.v != b.v;
-      better = (better | b_nan) & ~a_nan;
-      same = same | (a_nan & b_nan);
-    }
-    const auto earlier = b.t < a.t;
-    using M = decltype(better);
-    const M take = better | (same & __builtin_convertvector(earlier, M));
-    const auto take_tag = __builtin_convertvector(take, Tags);
-    return {take ? b.v : a.v, (take_tag & b.t) | (~take_tag & a.t)};
-  }
-  template <int N>
-  [[gnu::always_inline]] static Value join_all(const Value* s) {
-    Value a = s[0];
-    for (int i = 1; i < N; ++i) a = join(a, s[i]);
-    return a;
-  }
-  static Value identity() { return {splat<vec<A>, A>(identity_value), splat_tags(no_tag)}; }
-  static Tags splat_tags(Tag t) { return t - Tags{}; }
-  static Value keep(i64 k, Value s) {
-    const auto mask = first_lanes<A>(k);
-    const auto tag_mask = __builtin_convertvector(mask, Tags);
-    return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
-  }
-  static Value drop(i64 k, Value s) {
-    const auto mask = ~first_lanes<A>(k);
-    const auto tag_mask = __builtin_convertvector(mask, Tags);
-    return {mask ? s.v : splat<vec<A>, A>(identity_value), (tag_mask & s.t) | (~tag_mask & splat_tags(no_tag))};
-  }
-  template <int W>
-  static Value shift(Value a, Value b) {
-    return {shifted<W>(a.v, b.v), shifted<W>(a.t, b.t)};
-  }
-  template <int T>
-  static Value third(Value a, Value b, Value c) {
-    return {POOLKIT_ISA_NS::third<T>(a.v, b.v, c.v), POOLKIT_ISA_NS::third<T>(a.t, b.t, c.t)};
-  }
-  static Value even(Value a, Value b) { return {evens(a.v, b.v), evens(a.t, b.t)}; }
-  static Value odd(Value a, Value b) { return {odds(a.v, b.v), odds(a.t, b.t)}; }
-  template <int W = n / 2>
-  static Value fold_lanes(Value a) {
-    const Value b = join(a, {from_lane<W>(a.v), from_lane<W>(a.t)});
-    if constexpr (W > 1)
-      return fold_lanes<W / 2>(b);
-    else
-      return b;
-  }
-  static void copy1(Row d, i64 i, Row s, i64 k) { d.v[i] = s.v[k], d.t[i] = s.t[k]; }
-  static void join1(Row d, i64 i, Row s, i64 k) {
-    const A a = d.v[i], b = s.v[k];
-    bool take = (Min ? b < a : b > a) || b != b;
-    if (a != a)
-      take = b != b && s.t[k] < d.t[i];
-    else if (b == a)
-      take = s.t[k] < d.t[i];
-    else if (b != b)
-      take = true;
-    if (take) copy1(d, i, s, k);
-  }
-  static void clear(Row d, i64 k) {
-    for (i64 i = 0; i < k; ++i) d.v[i] = identity_value, d.t[i] = no_tag;
-  }
-};
 
 }  // namespace poolkit::POOLKIT_ISA_NS

@@ -46,24 +46,23 @@ class Fold {
   static i64 blocks(const Grid& g) { return ceil_div(g.axes[0].out, block_length(g)); }
 
   void units(i64 begin, i64 end) {
-    if constexpr (!C::tagged)
-      if (g.rank == 1 && g.run == 1 && g.axes[0].out == 1 && source != nullptr && target != nullptr) {
-        const Interval taps = interval(g.axes[0], 0, 0);
-        if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
-          const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
-          const bool segments = gapless && taps.n >= L && in_segments<C>(taps.n);
-          if (segments)
-            reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
-                           g.plane_src[0], taps.n, end - begin);
-          for (i64 p = segments ? end : begin; p < end; ++p) {
-            const Place plane = place(g, p);
-            reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
-            if (divide != nullptr && !gapless) (*divide)(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
-          }
-          if (divide != nullptr && gapless) (*divide)(target + begin, 1, place(g, begin), 0, 0, end - begin, 0, 1);
-          return;
+    if (g.rank == 1 && g.run == 1 && g.axes[0].out == 1 && source != nullptr && target != nullptr) {
+      const Interval taps = interval(g.axes[0], 0, 0);
+      if (step_of(g.axes[0]) == 1 && g.axes[0].plane_stride == 0) {
+        const bool gapless = g.planes_rank == 1 && g.plane_dst[0] == 1;
+        const bool segments = gapless && taps.n >= L && in_segments<C>(taps.n);
+        if (segments)
+          reduce_rows<C>(raw(target + begin), raw(source + (begin * g.plane_src[0] + taps.start * g.src[0])),
+                         g.plane_src[0], taps.n, end - begin);
+        for (i64 p = segments ? end : begin; p < end; ++p) {
+          const Place plane = place(g, p);
+          reduce_run<C>(raw(target + plane.dst), 0, raw(source + (plane.src + taps.start * g.src[0])), taps.n);
+          if (divide != nullptr && !gapless) (*divide)(target + plane.dst, 1, plane, 0, 0, 1, 0, 1);
         }
+        if (divide != nullptr && gapless) (*divide)(target + begin, 1, place(g, begin), 0, 0, end - begin, 0, 1);
+        return;
       }
+    }
     if (global_blocks(begin, end)) return;
     if (!together() || !planes_together(begin, end))
       for (i64 u = begin; u < end; ++u) unit(u);
@@ -356,11 +355,9 @@ class Fold {
         parts[k] = folded_[k].take(n);
         io->load(k, spot, n * a.size, in);
         i64 q = 0;
-        if constexpr (!C::tagged)
-          if (in_segments<C>(a.size)) reduce_rows<C>(parts[k], in, a.size, a.size, q = n);
+        if (in_segments<C>(a.size)) reduce_rows<C>(parts[k], in, a.size, a.size, q = n);
         for (; q < n; ++q) reduce_run<C>(parts[k], q, in + q * a.size, a.size);
-        if constexpr (!C::tagged)
-          if (divide != nullptr) (*divide)(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
+        if (divide != nullptr) (*divide)(parts[k].v, 1, spot.plane, 0, 0, n, 0, 1);
       }
       io->finish(parts, spot, n);
     }
@@ -405,8 +402,7 @@ class Fold {
     return {raw(target + at), R >= 2 ? g.dst[R - 2] : 0};
   }
   void divided(const Lines<C>& o, const Place& plane, i64 slice, i64 r, i64 n, i64 c0, i64 c1) {
-    if constexpr (!C::tagged)
-      if (divide != nullptr) (*divide)(o.row.v, o.pitch, plane, slice, r, n, c0, c1);
+    if (divide != nullptr) (*divide)(o.row.v, o.pitch, plane, slice, r, n, c0, c1);
   }
 
   // From padded rows to outputs [c0, c1) of rows r .. r + n.

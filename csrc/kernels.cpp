@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "back.hpp"
+#include "find.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -110,20 +111,22 @@ static void fold_simple(const Problem& pr, const View& x, const View& y, const C
 template <class T, bool Min, bool Magnitude = false>
 static const char* choose(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                           const Exec& exec) {
-  using A = acc_t<T>;
+  using Core = std::conditional_t<Min, Plain<acc_t<T>, poolkit::POOLKIT_ISA_NS::Min>, Plain<acc_t<T>, Max>>;
   if (offsets == nullptr && indices == nullptr) {
-    if constexpr (Min)
-      fold_simple<Plain<A, poolkit::POOLKIT_ISA_NS::Min>, T, T, Magnitude>(pr, x, y, nullptr, exec);
-    else
-      fold_simple<Plain<A, Max>, T, T, Magnitude>(pr, x, y, nullptr, exec);
+    fold_simple<Core, T, T, Magnitude>(pr, x, y, nullptr, exec);
     return nullptr;
   }
-  // Small integers share the code of int32: with a tag beside each value their width saves nothing.
-  using C = Tagged<std::conditional_t<std::is_integral_v<A> && sizeof(A) < 4, std::int32_t, A>, Min>;
-  int bits[3];
-  if (!Choose<C, T, Magnitude>::pack(pr, bits)) return "input planes above 2^30 positions have no indices";
-  const Grid g = make_grid(pr, x, y, Merge::none);
-  fold_io<C>(g, 1, nullptr, exec, [&] { return Choose<C, T, Magnitude>(pr, g, x, y, offsets, indices); });
+  const auto fold = [](const Problem& problem, const View& in, const View& out, const Exec& threads, auto magnitude) {
+    fold_simple<Core, T, T, decltype(magnitude)::value>(problem, in, out, nullptr, threads);
+  };
+  const bool by_axis = by_axis_pays(pr);
+  each_part(pr, x, y, offsets, indices, exec,
+            [&](const Problem& problem, const View& in, const View& out, const View* off, const View* idx,
+                const Exec& threads) {
+              if (by_axis) return choose_by_axis<T, Magnitude>(problem, in, out, off, idx, threads, fold);
+              fold(problem, in, out, threads, std::bool_constant<Magnitude>{});
+              find_chosen<T, Magnitude>(problem, in, out, off, idx, threads);
+            });
   return nullptr;
 }
 

@@ -48,7 +48,7 @@ struct Lines {
 // Whether reduce_segments takes windows of n elements.
 template <class C>
 static bool in_segments(i64 n) {
-  return !C::tagged && lanes<typename C::A> <= 16 && n <= chain * lanes<typename C::A>;
+  return lanes<typename C::A> <= 16 && n <= chain * lanes<typename C::A>;
 }
 
 template <class C>
@@ -137,7 +137,7 @@ class LastAxis {
         }
       }
     } else if (run == 1 && step_of(a) == 1 && a.kind == AxisKind::adaptive && in_segments<C>(longest(a))) {
-      if constexpr (!C::tagged) segments(to, block, pitch, cols.origin, n, c0, c1);
+      segments(to, block, pitch, cols.origin, n, c0, c1);
     } else {
       const i64 step = step_of(a);
       for (i64 i = 0; i < n; ++i) {

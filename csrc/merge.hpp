@@ -131,8 +131,7 @@ static void merge_many(typename C::Row dst, typename C::Row from, const i64* tap
   }
 }
 
-template <class C>
-inline constexpr int strip_vectors = C::tagged ? 4 : 8;
+inline constexpr int strip_vectors = 8;
 
 // The same for U vectors that stay in registers from the first tap to the last; the last one of them begins at `end`.
 template <class C, int U>
@@ -169,14 +168,14 @@ static void merge_strips(typename C::Row dst, typename C::Row from, const i64* t
     merge_vectors<C, U>(s, from, end, taps, n);
     for (int u = 0; u < U; ++u) C::put(dst, u + 1 < U ? u * L : end, s[u]);
   };
-  constexpr i64 most = strip_vectors<C> * L;
+  constexpr i64 most = strip_vectors * L;
   for (; len > most; len -= most, from = from + most, dst = dst + most)
-    strip(std::integral_constant<int, strip_vectors<C>>{}, most - L);
+    strip(std::integral_constant<int, strip_vectors>{}, most - L);
   // The rest ends where the row does: a part of a vector overlaps the one before, maybe of the strip before.
   const auto rest = [&]<std::size_t... K>(std::index_sequence<K...>) {
     (void)((len <= i64(K + 1) * L && (strip(std::integral_constant<int, int(K) + 1>{}, len - L), true)) || ...);
   };
-  rest(std::make_index_sequence<strip_vectors<C>>{});
+  rest(std::make_index_sequence<strip_vectors>{});
 }
 
 // For a pass over contiguous elements: asks for memory that it comes to soon, as hardware does not across pages.
@@ -277,9 +276,7 @@ static void reduce_run(typename C::Row dst, i64 at, typename C::Row src, i64 n) 
   }
   alignas(64) A values[L];
   typename C::Row lane;
-  alignas(64) std::int32_t tags[C::tagged ? L : 1];
   lane.v = values;
-  if constexpr (C::tagged) lane.t = tags;
   C::put(lane, 0, C::fold_lanes(a));
   C::copy1(dst, at, lane, 0);
 }

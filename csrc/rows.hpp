@@ -25,13 +25,9 @@ class Rows {
       std::free(memory_);
       size_ = n;
       const std::size_t slack = 4 * vector_bytes;
-      const std::size_t values = (n * sizeof(A) + slack + 63) / 64 * 64;
-      std::size_t bytes = values;
-      if constexpr (C::tagged) bytes += (n * sizeof(typename C::Tag) + slack * 4 + 63) / 64 * 64;
-      memory_ = static_cast<char*>(std::aligned_alloc(64, bytes));
+      memory_ = static_cast<char*>(std::aligned_alloc(64, (n * sizeof(A) + slack + 63) / 64 * 64));
       if (memory_ == nullptr) throw std::bad_alloc();
       row_.v = reinterpret_cast<A*>(memory_);
-      if constexpr (C::tagged) row_.t = reinterpret_cast<typename C::Tag*>(memory_ + values);
     }
     return row_;
   }

@@ -37,6 +37,10 @@ class Scratch {
     }
     return memory_;
   }
+  void swap(Scratch& other) {
+    std::swap(memory_, other.memory_);
+    std::swap(size_, other.size_);
+  }
 
  private:
   A* memory_ = nullptr;
@@ -151,6 +155,7 @@ struct Blocks {
   const Problem& pr;
   const View& y;
   i64 width;         // lanes
+  i64 span = 1;      // channels of a unit
   bool across;       // lanes are channels, else neighbours along the last axis
   bool same_starts;  // no plane has window places of its own
 
@@ -161,30 +166,35 @@ struct Blocks {
     i64 n, c, o[3], count, plane;
     Interval box[3];
     i64 step;  // cells between neighbours along the last axis
+    i64 run;   // number of the run along it
   };
 
-  Blocks(const Problem& problem, const View& x, const View& out, i64 lanes_wanted)
+  // Where channels are contiguous, a unit takes up to `group` vectors of them, and goes through memory in order.
+  Blocks(const Problem& problem, const View& x, const View& out, i64 lanes_wanted, i64 group)
       : pr(problem), y(out), width(lanes_wanted), same_starts(true) {
     for (int i = 0; i < pr.rank; ++i)
       same_starts &= pr.axes[i].kind != AxisKind::starts || pr.axes[i].plane_stride == 0;
     const Axis& last = pr.axes[pr.rank - 1];
     across = false;
+    if (same_starts) each_run(last, 0, [&](const Run& run) { runs_.add(run); });
     if (!same_starts || y.shape[1] == 1) return;
     if (x.stride[1] == 1) {
       across = true;
+      span = width * group;
       return;
     }
     // Rows that fall apart into short blocks waste more lanes than reading across planes costs.
     i64 blocks = 0;
-    each_run(last, 0, [&](const Run& run) { blocks += (run.count + width - 1) / width; });
+    for (i64 i = 0; i < runs_.count; ++i) blocks += (runs_.list[i].count + width - 1) / width;
     constexpr i64 worth = 4;
     across = last.out < worth * blocks && y.shape[1] >= worth;
+    if (across) span = width;
   }
 
-  i64 units() const { return y.shape[0] * (across ? (y.shape[1] + width - 1) / width : y.shape[1]); }
-  i64 planes(i64 unit) const { return across ? std::min(width, y.shape[1] - channel(unit)) : 1; }
-  i64 channel(i64 unit) const { return across ? unit % ((y.shape[1] + width - 1) / width) * width : unit % y.shape[1]; }
-  i64 sample(i64 unit) const { return unit / (across ? (y.shape[1] + width - 1) / width : y.shape[1]); }
+  i64 units() const { return y.shape[0] * spans(); }
+  i64 planes(i64 unit) const { return std::min(span, y.shape[1] - channel(unit)); }
+  i64 channel(i64 unit) const { return unit % spans() * span; }
+  i64 sample(i64 unit) const { return unit / spans(); }
 
   // Maximal runs of windows with the same taps of their kernels, at even distances.
   template <class Fn>
@@ -209,7 +219,8 @@ struct Blocks {
   template <class Fn>
   void each(i64 unit, Fn&& fn) const {
     const int w = pr.rank - 1;
-    Place p{sample(unit), channel(unit), {}, planes(unit), 0, {{0, 1}, {0, 1}, {0, 1}}, 0};
+    const i64 first = channel(unit), end = first + planes(unit);
+    Place p{sample(unit), first, {}, 1, 0, {{0, 1}, {0, 1}, {0, 1}}, 0, 0};
     p.plane = same_starts ? 0 : p.n * y.shape[1] + p.c;
     i64 rows = 1;
     for (int i = 0; i < w; ++i) rows *= pr.axes[i].out;
@@ -218,18 +229,47 @@ struct Blocks {
         p.o[i] = rest % pr.axes[i].out, rest /= pr.axes[i].out;
         p.box[i] = interval(pr.axes[i], p.o[i], p.plane);
       }
-      each_run(pr.axes[w], p.plane, [&](const Run& run) {
-        const i64 piece = across ? 1 : width;
+      p.run = 0;
+      const auto go = [&](const Run& run) {
         p.step = run.step;
-        for (i64 j = 0; j < run.count; j += piece) {
+        for (i64 j = 0; j < run.count; j += across ? 1 : width) {
           p.o[w] = run.begin + j;
           p.box[w] = {run.start + j * run.step, run.taps};
           if (!across) p.count = std::min(width, run.count - j);
-          fn(p);
+          for (p.c = first; p.c < end; p.c += across ? width : 1) {
+            if (across) p.count = std::min(width, end - p.c);
+            fn(p);
+          }
         }
-      });
+        ++p.run;
+      };
+      if (same_starts)
+        for (i64 i = 0; i < runs_.count; ++i) go(runs_.list[i]);
+      else
+        each_run(pr.axes[w], p.plane, go);
     }
   }
+
+ private:
+  i64 spans() const { return (y.shape[1] + span - 1) / span; }
+
+  // The last axis' runs, the same in every row.
+  struct Runs {
+    Scratch<Run> memory;
+    Run* list = nullptr;
+    i64 count = 0, room = 0;
+    void add(const Run& run) {
+      if (count == room) {
+        Scratch<Run> larger;
+        Run* const to = larger.take(room = std::max<i64>(8, 2 * room));
+        for (i64 i = 0; i < count; ++i) to[i] = list[i];
+        memory.swap(larger);
+        list = to;
+      }
+      list[count++] = run;
+    }
+  };
+  Runs runs_;
 };
 
 // Where the taps of a clipped box lie, kept until a box of another form comes.
@@ -237,6 +277,8 @@ struct Taps {
   Scratch<i64> memory;
   Scratch<std::int32_t> numbers;
   i64 n = 0;
+  i64 furthest = 0;         // the largest shift
+  bool whole = false;       // every tap's offset is its own number
   i64* shift = nullptr;     // in x's elements, from the first tap
   i64* second = nullptr;    // the same in another view's
   i64* position = nullptr;  // in the plane's cells, from the first tap
@@ -257,26 +299,45 @@ struct Taps {
     for (int i = 0; i < R; ++i) n *= counts_[i] = p.box[i].n, skipped_[i] = skipped[i];
     shift = memory.take(4 * n), second = shift + n, position = second + n, offset = position + n;
     id = numbers.take(n);
-    for (i64 t = 0; t < n; ++t) {
-      i64 rest = t, line = 1, side = 1, kernel = 1;
-      shift[t] = second[t] = position[t] = offset[t] = 0;
-      i64 number = 0;
-      for (int i = R - 1; i >= 0; --i) {
-        const i64 k = rest % counts_[i], cell = k * step_of(pr.axes[i]);
-        rest /= counts_[i];
-        shift[t] += cell * x.stride[2 + i], second[t] += cell * other.stride[2 + i];
-        position[t] += cell * line;
-        offset[t] += k * side;
-        number += (k + skipped[i]) * kernel;
-        line *= pr.axes[i].size, side *= box[i];
-        kernel *= std::min<i64>(pr.axes[i].kernel, i64(1) << 20);
-      }
-      id[t] = std::int32_t(number);
+    furthest = 0, whole = true;
+    // As three axes, the missing ones in front.
+    i64 count[3] = {1, 1, 1}, cell[3] = {}, in[3] = {}, out[3] = {}, line[3] = {}, side[3] = {}, number[3] = {};
+    i64 lines = 1, sides = 1, numbers_so_far = 1, skips = 0;
+    for (int i = R - 1; i >= 0; --i) {
+      const int k = i + 3 - R;
+      count[k] = counts_[i], cell[k] = step_of(pr.axes[i]);
+      in[k] = cell[k] * x.stride[2 + i], out[k] = cell[k] * other.stride[2 + i];
+      line[k] = cell[k] * lines, side[k] = sides, number[k] = numbers_so_far;
+      skips += skipped[i] * numbers_so_far;
+      lines *= pr.axes[i].size, sides *= box[i], numbers_so_far *= std::min<i64>(pr.axes[i].kernel, i64(1) << 20);
     }
+    i64 t = 0;
+    for (i64 a = 0; a < count[0]; ++a)
+      for (i64 b = 0; b < count[1]; ++b)
+        for (i64 c = 0; c < count[2]; ++c, ++t) {
+          shift[t] = a * in[0] + b * in[1] + c * in[2], second[t] = a * out[0] + b * out[1] + c * out[2];
+          position[t] = a * line[0] + b * line[1] + c * line[2], offset[t] = a * side[0] + b * side[1] + c * side[2];
+          id[t] = std::int32_t(skips + a * number[0] + b * number[1] + c * number[2]);
+          furthest = std::max(furthest, shift[t]), whole &= offset[t] == t;
+        }
   }
 
  private:
   i64 counts_[3] = {}, skipped_[3] = {};
+};
+
+// The tables of the last axis' first runs, so that windows at the two ends of a row do not drive out those between.
+class TapTables {
+ public:
+  const Taps& find(const Problem& pr, const View& x, const View& other, const Blocks::Place& p, const i64 box[3]) {
+    Taps& taps = list_[p.run % kept];
+    taps.find(pr, x, other, p, box);
+    return taps;
+  }
+
+ private:
+  static constexpr i64 kept = 16;
+  Taps list_[kept];
 };
 
 static inline void put_offset(const View& offsets, i64 at, i64 value) {
@@ -302,10 +363,11 @@ static void weight_rows(const View& extra, const Blocks& blocks, i64 unit, i64 c
     }
 }
 
+constexpr i64 most_vectors = 16;  // of a unit, where channels are contiguous
 constexpr i64 whole_grain = i64(1) << 13;
 
 static inline i64 unit_grain(const Problem& pr, const View& y, const Blocks& blocks) {
-  i64 cost = blocks.across ? blocks.width : 1;
+  i64 cost = blocks.span;
   for (int i = 0; i < pr.rank; ++i) cost *= y.shape[2 + i] * std::max<i64>(1, longest(pr.axes[i]));
   return std::max<i64>(1, whole_grain / std::max<i64>(1, cost));
 }
@@ -342,14 +404,14 @@ static void whole_forward(const Problem& pr, View x, View y, const View* offsets
   bool starts = false;
   for (int i = 0; i < R; ++i) starts |= pr.axes[i].kind == AxisKind::starts;
   if (!starts) views.join_planes();
-  const Blocks blocks(pr, x, y, L);
+  const Blocks blocks(pr, x, y, L, kind == Extra::kernel ? 1 : most_vectors);
   i64 box[3] = {1, 1, 1};
   for (int i = 0; i < R; ++i) box[i] = longest(pr.axes[i]);
   const T* const end = static_cast<const T*>(x.data) + end_of(x, R);
   const int lane_axis = blocks.across ? 1 : 1 + R;
   parallel(exec, blocks.units(), unit_grain(pr, y, blocks), [&](i64 from, i64 to) {
     const OwnAtom<A> atom(make(pr, extra_));
-    Taps taps;
+    TapTables tables;
     Scratch<A> rows, weights;
     alignas(64) A out[L], more[L];
     alignas(64) std::int32_t chosen[L];
@@ -363,7 +425,7 @@ static void whole_forward(const Problem& pr, View x, View y, const View* offsets
         block.extra = w;
       }
       blocks.each(unit, [&](const Blocks::Place& p) {
-        taps.find(pr, x, x, p, box);
+        const Taps& taps = tables.find(pr, x, x, p, box);
         A* const row = rows.take(taps.n * L);
         i64 first[3], cell = 0;
         for (int i = 0; i < R; ++i) first[i] = p.box[i].start, cell = cell * pr.axes[i].size + first[i];
@@ -409,7 +471,7 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
   bool starts = false;
   for (int i = 0; i < R; ++i) starts |= pr.axes[i].kind == AxisKind::starts;
   if (!starts) views.join_planes();
-  const Blocks blocks(pr, x, dy, L);
+  const Blocks blocks(pr, x, dy, L, kind == Extra::kernel || !std::is_same_v<A, T> ? 1 : most_vectors);
   i64 box[3] = {1, 1, 1}, size = 1;
   for (int i = 0; i < R; ++i) box[i] = longest(pr.axes[i]), size *= pr.axes[i].size;
   const T* const end = static_cast<const T*>(x.data) + end_of(x, R);
@@ -418,7 +480,7 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
   const i64 planes_a_unit = blocks.across ? L : 1;
   parallel(exec, blocks.units(), unit_grain(pr, dy, blocks), [&](i64 from, i64 to) {
     const OwnAtom<A> atom(make(pr, extra_));
-    Taps taps;
+    TapTables tables;
     Scratch<A> rows, slopes, weights, sums, wide;
     alignas(64) A out[L], more[L], more_slope[L], grad[L];
     Block<A> block;
@@ -459,7 +521,7 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
         std::memset(static_cast<void*>(block.extra_slopes), 0, K * L * sizeof(A));
       }
       blocks.each(unit, [&](const Blocks::Place& p) {
-        taps.find(pr, x, sum, p, box);
+        const Taps& taps = tables.find(pr, x, sum, p, box);
         const auto live = first_lanes<A>(p.count);
         A* const row = rows.take(taps.n * L);
         i64 first[3];
