@@ -44,6 +44,12 @@ def check_maps(
     return x
 
 
+def check_cells(x: object, channels: int | None = None) -> Tensor:
+    """`x` as floating maps of any rank, ``(N, C, one to three sizes)``, with all cells along one axis."""
+    rank = min(max(x.dim() - 2, 1), 3) if isinstance(x, Tensor) else 1
+    return check_maps(x, rank, channels, batched=True).flatten(2)
+
+
 def wide(x: Tensor) -> Tensor:
     """`x` in the precision sums and exponentials are taken in: at least float32."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -238,7 +238,7 @@ class StripPool2d(nn.Module):
     """A gate from whole rows and columns: each cell sees its row's and its column's mean.
 
     ``y = x * sigmoid(f(h + v))`` with h the row means and v the column means, each convolved along its strip, and f a
-    1x1 convolution (Hou et al., 2020, arXiv:2003.13328, equations 4 and 5).
+    1x1 convolution (Hou et al., 2020, arXiv:2003.13328, section 3.1).
 
     Args:
         channels: channels of the input and of the result.
@@ -276,7 +276,7 @@ class RMACPool(nn.Module):
 
     At scale l the regions are ``floor(2 min(H, W) / (l + 1))`` cells wide, l along the short side and l + m - 1 along
     the long one, spread evenly; m is the number of regions of width min(H, W) that overlap as close to 40 % as can be
-    (Tolias, Sicre and Jegou, 2016, arXiv:1511.05879, section 3.2). No learned parameters; normalise the result.
+    (Tolias, Sicre and Jegou, 2016, arXiv:1511.05879, section 3). No learned parameters; normalise the result.
 
     Args:
         levels: scales, from 1.
@@ -290,8 +290,8 @@ class RMACPool(nn.Module):
         PoolError: an argument or the input breaks a rule.
 
     >>> import torch, poolkit.nn as nn
-    >>> nn.RMACPool(levels=1)(torch.tensor([[[3.0, 1.0]], [[0.0, 1.0]]]))
-    tensor([1.7071, 0.7071])
+    >>> nn.RMACPool(levels=1)(torch.tensor([[[3.0, 1.0], [0.0, 2.0]], [[4.0, 0.0], [1.0, 1.0]]]))
+    tensor([0.6000, 0.8000])
     """
 
     def __init__(self, levels: int = 3, eps: float = 1e-6, whole: bool = False) -> None:
@@ -350,7 +350,7 @@ class WildcatPool2d(nn.Module):
     """Half the sum of the mean of the strongest and the weighted mean of the weakest cells of each channel.
 
     ``y = (mean of the kmax largest + alpha * mean of the kmin smallest) / 2``, and without the halving where kmin is 0
-    (Durand et al., 2017, WILDCAT, CVPR, equation 2; the half as in the authors' code). Of equal cells the first ones
+    (Durand et al., 2017, WILDCAT, CVPR; the half as in the authors' code). Of equal cells the first ones
     are chosen.
 
     Args:
@@ -455,4 +455,5 @@ def _convolution(
 
 
 def _learns_a_batch(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    return isinstance(layer, kinds) and layer.training

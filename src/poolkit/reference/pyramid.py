@@ -15,6 +15,26 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
+def _max(v: Floats) -> float:
+    return float(v.max())
+
+
+def _min(v: Floats) -> float:
+    return float(v.min())
+
+
+def _avg(v: Floats) -> float:
+    return float(v.sum()) / len(v)
+
+
+def _sum(v: Floats) -> float:
+    return float(v.sum())
+
+
+def _rms(v: Floats) -> float:
+    return math.sqrt(float((v * v).sum()) / len(v))
+
+
 def _lse(v: Floats, beta: float = 1.0, mean: bool = True) -> float:
     top = (beta * v).max()
     total = np.exp(beta * v - top).sum() / (len(v) if mean else 1)
@@ -35,11 +55,11 @@ def _power_mean(v: Floats, p: float = 3.0, eps: float = 1e-6) -> float:
 
 
 REDUCERS: dict[str, Callable[..., float]] = {
-    "max": lambda v: float(v.max()),
-    "min": lambda v: float(v.min()),
-    "avg": lambda v: float(v.mean()),
-    "sum": lambda v: float(v.sum()),
-    "rms": lambda v: math.sqrt((v * v).mean()),
+    "max": _max,
+    "min": _min,
+    "avg": _avg,
+    "sum": _sum,
+    "rms": _rms,
     "lp": _lp,
     "power_mean": _power_mean,
     "soft": _soft,
