@@ -1,3 +1,4 @@
+import importlib
 import re
 import xml.etree.ElementTree as ET
 
@@ -10,13 +11,15 @@ from poolkit.reducer import REDUCERS
 from poolkit.show.mathml import to_mathml
 
 NAMES = [row.name for row in CATALOG]
+WINDOWS = [row.name for row in CATALOG if row.reducer]
+MODULES = [row.name for row in CATALOG if not row.reducer]
 
 
 def test_every_named_pooling_has_an_entry():
     functions = {re.sub(r"[123]d$", "", name) for name in pk.__all__ if re.search(r"pool[123]d$", name)}
-    assert set(NAMES) == functions
+    assert set(WINDOWS) == functions
     assert len(NAMES) == len(set(NAMES))
-    assert {row.reducer for row in CATALOG} == set(REDUCERS)
+    assert {row.reducer for row in CATALOG if row.reducer} == set(REDUCERS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,7 +35,33 @@ def test_an_entry_is_complete(name):
     ET.fromstring(to_mathml(row.latex))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MODULES)
+def test_an_entry_of_modules_is_complete(name):
+    row = entry(name)
+    assert row.modules
+    for english, chinese in (row.unless, row.phases, row.gradient, row.cost, *row.traps):
+        assert english
+        assert not re.search(r"[\u4e00-\u9fff]", english)
+        assert re.search(r"[\u4e00-\u9fff]", chinese)
+        assert not re.search(r"[\u4e00-\u9fff][,;:!?(]", chinese), "Chinese takes full-width punctuation"
+    assert row.traps
+    assert row.shape
+    assert row.ships
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_take_the_parameters_of_their_entry(name):
+    import inspect
+
+    nn = pytest.importorskip("poolkit.nn", exc_type=ImportError)
+    known = set()
+    for module in entry(name).modules:
+        kind = getattr(nn, module)
+        known |= {*inspect.signature(kind).parameters, *inspect.signature(kind.forward).parameters}
+    assert {parameter for parameter, _, _ in entry(name).parameters} <= known
+
+
+@pytest.mark.parametrize("name", WINDOWS)
 def test_parameters_are_those_of_the_functions(name):
     import inspect
 
@@ -44,10 +73,15 @@ def test_parameters_are_those_of_the_functions(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_runs(name):
-    space = {"pk": pk, "x": np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)}
+    space = {"np": np, "pk": pk, "x": np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)}
+    if entry(name).modules:
+        torch = pytest.importorskip("torch")
+        space |= {"torch": torch, "nn": importlib.import_module("poolkit.nn"), "t": torch.from_numpy(space["x"])}
     exec(entry(name).call, space)
-    assert space["y"].ndim == 4
-    assert np.isfinite(space["y"]).all()
+    y = np.asarray(space["y"])
+    assert y.ndim == 4 or entry(name).modules
+    assert y.shape[0] == 1
+    assert np.isfinite(y).all()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if entry(name).torch])

@@ -235,14 +235,15 @@ def test_explain_tells_everything_and_its_example_runs(poolkit_process, row):
     done = invoke("explain", row.name)
     assert done.exit_code == 0, done.output
     text = " ".join(done.stdout.split())
-    for words in (row.formula, row.source, row.when, row.reducer.nan, row.reducer.ties, row.reducer.empty):
+    promises = (row.reducer.nan, row.reducer.ties, row.reducer.empty) if row.reducer else ()
+    for words in (row.formula, row.source, row.when, *promises):
         assert " ".join(words.split()) in text
     for name, _, _ in row.parameters:
         assert name in text
     code = "\n".join(line.strip() for line in done.stdout.split("Example\n")[1].splitlines())
     ran = poolkit_process(code=code)
     assert ran.returncode == 0, ran.stderr
-    assert re.match(r"\(1, 3, \d+, \d+\)", ran.stdout)
+    assert re.match(r"\(1, .*\)" if row.modules else r"\(1, 3, \d+, \d+\)", ran.stdout)
 
 
 def test_explain_in_chinese():

@@ -10,13 +10,19 @@ which a newcomer should meet them.
 
 from __future__ import annotations
 
-from poolkit.catalog import local
+from poolkit.catalog import antialias, inverse, learned, local, pyramid
 from poolkit.catalog.entry import FAMILIES, Entry, Family
 from poolkit.catalog.promises import promise_zh
 
 __all__ = ["CATALOG", "FAMILIES", "Entry", "Family", "entry", "promise_zh"]
 
-CATALOG: tuple[Entry, ...] = (*local.ENTRIES,)
+CATALOG: tuple[Entry, ...] = (
+    *local.ENTRIES,
+    *learned.ENTRIES,
+    *pyramid.ENTRIES,
+    *antialias.ENTRIES,
+    *inverse.ENTRIES,
+)
 
 _BY_NAME = {row.name: row for row in CATALOG}
 

@@ -136,9 +136,12 @@ def print_entry(entry: Entry, lang: str) -> None:
 
 def example(entry: Entry) -> tuple[str, ...]:
     """Lines of Python that run as they stand."""
+    torch = ("import torch", "from poolkit import nn") if entry.modules else ()
     return (
         "import numpy as np, poolkit as pk",
+        *torch,
         "x = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)",
+        *(("t = torch.from_numpy(x)",) if entry.modules else ()),
         entry.call,
-        "print(y.shape)",
+        "print(tuple(y.shape))",
     )
