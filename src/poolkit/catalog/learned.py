@@ -100,7 +100,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="learned",
         name="gaussian_pool",
         en="Gaussian pooling (iSP and half-Gaussian)",
-        zh="高斯池化（iSP 与半高斯）",
+        zh="高斯池化",
         formula="y = mean x + w std x, w = softplus(m + s e)",
         latex=r"y = \mu + w \sigma, \quad w = \log \left( 1 + e^{m + s e} \right), \quad e \sim N(0, 1)",
         parameters=(

@@ -24,14 +24,8 @@ _ALSO = {"power_mean_pool": ("gem", "generalized mean"), "avg_pool": ("average p
 
 def names_of(entry: Entry) -> tuple[str, ...]:
     """What an entry answers to; the first is its name."""
-    names = [
-        entry.name,
-        *entry.modules,
-        entry.en,
-        entry.zh,
-        *([entry.torch] if entry.torch else []),
-        *_ALSO.get(entry.name, ()),
-    ]
+    names = [entry.name, *entry.modules, entry.en, entry.zh, *([entry.torch] if entry.torch else [])]
+    names += _ALSO.get(entry.name, ())
     # A reducer's name means its plain pooling, not the adaptive or fractional one.
     return (*names, entry.reducer.__name__) if entry.reducer and entry.window is Sliding else tuple(names)
 

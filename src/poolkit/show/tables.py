@@ -77,7 +77,7 @@ def print_catalog(lang: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(Words("name", "名称").say(lang), style="bold", no_wrap=True)
     if chinese:
-        table.add_column("中文", no_wrap=True)
+        table.add_column("中文")
     table.add_column(Words("formula", "公式").say(lang))
     table.add_column("torch.nn", no_wrap=True)
     for entry in CATALOG:

@@ -110,6 +110,9 @@ class Gradient(_Function):
                 "use Sum or Mean, or torch.nn's pooling, where second derivatives are needed",
             )
         (starts,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # linear, so its gradient is the pooling, which has a gradient again
+            rank = ctx.plan.count(" ")
+            return TransformedPool.apply(grads[0], starts, ctx.plan, 0, 0, rank, False)[0], *[None] * 7
         return ops.pool(grads[0], ctx.plan, starts), *[None] * 7
 
 
