@@ -327,12 +327,13 @@ def rmac_regions(height: int, width: int, levels: int) -> list[tuple[int, int, i
     short, long = min(height, width), max(height, width)
     more = 0
     if long > short:
-        # Neighbours are (long - short) / (count - 1) apart and overlap by 1 less that over short: nearest to 0.4.
-        steps = 5 * (long - short) // (3 * short)
-        more = min(
-            (count for count in (steps, steps + 1) if count),
-            key=lambda count: abs(3 * count * short - 5 * (long - short)) / count,
-        )
+        # Neighbours among c + 1 regions are (long - short) / c apart and overlap by 1 less that over short: the c
+        # that brings this nearest to 0.4 is one of the two integers around 5 (long - short) / (3 short).
+        wanted = 5 * (long - short)
+        more = wanted // (3 * short)
+        below, above = wanted - 3 * short * more, 3 * short * (more + 1) - wanted
+        if more == 0 or above * more < below * (more + 1):
+            more += 1
     found: list[tuple[int, int, int]] = []
     for level in range(1, levels + 1):
         side = max(2 * short // (level + 1), 1)
