@@ -162,6 +162,8 @@ Y, INDICES = torch.rand(1, 2, 2, 2), torch.zeros(1, 2, 2, 2, dtype=torch.int64)
         (lambda: nn.SoftUnpool2d(2)(Y, [1.0]), "pooled"),
         (lambda: nn.IndexUnpool2d()(Y, INDICES, (0, 4)), "output_size"),
         (lambda: nn.IndexUnpool2d()(Y, INDICES, None), "output_size"),
+        (lambda: nn.IndexUnpool2d()(Y, INDICES, (2**40, 2**40)), "output_size"),
+        (lambda: nn.AvgUnpool2d(2)(Y, (2**62, 4)), "output_size"),
         (lambda: nn.IndexUnpool2d()(Y, INDICES[:, :1], (4, 4)), "indices"),
         (lambda: nn.IndexUnpool2d()(Y, INDICES.float(), (4, 4)), "indices"),
         (lambda: nn.IndexUnpool2d()(Y, INDICES + 16, (4, 4)), "indices"),

@@ -10,6 +10,7 @@ from poolkit.errors import PoolError, entries, integer, show
 from poolkit.nn._base import PoolModule, SlidingPool, sliding
 from poolkit.nn._maps import check_maps, wide
 from poolkit.nn.drop_in import AvgPool2d
+from poolkit.plan import check_cells
 from poolkit.reducer import Soft
 from poolkit.torch.functional import index_unpool
 from poolkit.torch.weighted import adjoint, weighted_spread
@@ -229,4 +230,6 @@ def check_output_size(output_size: object, rank: int) -> list[int]:
             f"output_size has {rank} sizes, or is the whole shape of the pooled tensor",
             "pass x.shape of the tensor that was pooled",
         )
-    return [integer(size, "output_size", 1, given=output_size) for size in given[-rank:]]
+    sizes = [integer(size, "output_size", 1, given=output_size) for size in given[-rank:]]
+    check_cells(sizes, 1, 1, f"output_size={show(output_size)}")
+    return sizes

@@ -69,8 +69,12 @@ class LIPPool2d(nn.Module):
                 "logit gives one number for each cell of x",
                 "pass a module that keeps the shape, such as a padded convolution",
             )
-        window = (self.kernel_size, self.stride, self.padding)
-        return weighted_mean(wide(x), wide(logits), 2, *window).to(x.dtype)
+        values, logits, window = wide(x), wide(logits), (self.kernel_size, self.stride, self.padding)
+        if not isinstance(self.logit, _Importance):
+            return weighted_mean(values, logits, 2, *window).to(x.dtype)
+        weights = logits.exp()  # at most e**12: two plain means are safe, and several times as fast
+        y = cast(Tensor, pools.avg_pool2d(weights * values, *window) / pools.avg_pool2d(weights, *window))
+        return y.to(x.dtype)
 
     def extra_repr(self) -> str:
         """channels, kernel_size, stride, padding."""

@@ -279,5 +279,5 @@ def _weighted_mean(x: Tensor, logits: Tensor, lse: Tensor, spec: tuple[int, ...]
             slice(tap * dilation, tap * dilation + (out - 1) * stride + 1, stride)
             for tap, (_, _, out, _, stride, _, _, dilation) in zip(taps, axes, strict=True)
         )
-        y += (logits[(..., *cells)] - lse).exp_() * x[(..., *cells)]
+        y = torch.addcmul(y, (logits[(..., *cells)] - lse).exp(), x[(..., *cells)])
     return y
