@@ -83,10 +83,10 @@ class _AvgUnpool(PoolModule):
         )
         if self.padding in ("same", "same_lower"):
             return [size * step for size, step in zip(y.shape[-self.rank :], strides, strict=True)]
-        pads = (0 if self.padding == "valid" else self.padding,) * self.rank
-        if (given := entries(self.padding)) is not None:
-            pads = given * self.rank if len(given) == 1 else given
-        padded = [sum(pair) if (pair := entries(pad)) else 2 * pad for pad in pads]
+        given = entries(self.padding)
+        if given is None:
+            given = (0 if self.padding == "valid" else self.padding,)
+        padded = [_both_sides(pad) for pad in (given * self.rank if len(given) == 1 else given)]
         return [
             (size - 1) * step - pad + dilation * (kernel - 1) + 1
             for size, step, pad, dilation, kernel in zip(
@@ -97,6 +97,11 @@ class _AvgUnpool(PoolModule):
     def extra_repr(self) -> str:
         """kernel_size, stride, padding, and what differs from the defaults."""
         return self._shown("kernel_size", "stride", "padding")
+
+
+def _both_sides(pad: Any) -> int:
+    pair = entries(pad)
+    return 2 * pad if pair is None else sum(pair)
 
 
 class AvgUnpool1d(_AvgUnpool):

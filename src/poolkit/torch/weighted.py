@@ -29,6 +29,8 @@ def weighted_mean(x: Tensor, logits: Tensor, rank: int, *window: Any) -> Tensor:
     >>> weighted_mean(torch.tensor([[1.0, 2.0, 4.0, 8.0]]), torch.tensor([[0.0, 0.0, 900.0, 0.0]]), 1, 2)
     tensor([[1.5000, 4.0000]])
     """
+    if logits is x:  # torch.compile cannot follow one tensor that is two arguments of a Function
+        logits = x.view_as(x)
     plan, spec = plan_of(_log_sum_exp, window, x.shape[-rank:], x.dtype)
     _, lse = ops.pool_with_lse(logits.detach(), plan)
     return cast(Tensor, autograd.WeightedMean.apply(x, logits, lse, plan, spec))
