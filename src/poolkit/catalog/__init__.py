@@ -10,7 +10,19 @@ in the order of `FAMILIES`, and in a family the order in which a newcomer should
 
 from __future__ import annotations
 
-from poolkit.catalog import attention, local, moments, sequence, smooth, unpool, windows
+from poolkit.catalog import (
+    antialias,
+    attention,
+    inverse,
+    learned,
+    local,
+    moments,
+    pyramid,
+    sequence,
+    smooth,
+    unpool,
+    windows,
+)
 from poolkit.catalog.entry import FAMILIES, Entry, Family
 from poolkit.catalog.families import KIN, Kin
 from poolkit.catalog.promises import promise_zh
@@ -22,7 +34,11 @@ _ROWS: tuple[Entry, ...] = (
     *smooth.ENTRIES,
     *windows.ENTRIES,
     *unpool.ENTRIES,
+    *learned.ENTRIES,
     *moments.ENTRIES,
+    *pyramid.ENTRIES,
+    *antialias.ENTRIES,
+    *inverse.ENTRIES,
     *attention.ENTRIES,
     *sequence.ENTRIES,
 )

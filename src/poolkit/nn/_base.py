@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -89,3 +90,23 @@ def sliding(reducer: type[Reducer]) -> Callable[..., Parts]:
         return Sliding(kernel_size, stride, padding, dilation, ceil_mode), reducer(*rest)
 
     return staticmethod(build)
+
+
+class RankedPool(PoolModule):
+    """A `PoolModule` whose family's docstring is a template for its classes with a rank.
+
+    There ``{n}`` is the rank, and ``{sizes}`` an example of as many sizes.
+    """
+
+    _template: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "rank" in cls.__dict__:
+            cls.__doc__ = cls._template.replace("{n}", str(cls.rank)).replace("{sizes}", ", ".join(["8"] * cls.rank))
+        elif cls.__doc__:
+            cls._template, cls.__doc__ = inspect.cleandoc(cls.__doc__), None  # a template is no documentation
+
+    def extra_repr(self) -> str:
+        """The settings, by name."""
+        return self._shown(*self.fields)

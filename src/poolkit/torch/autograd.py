@@ -8,10 +8,13 @@ gradient, and for the other reducers than Sum and Mean a second differentiation 
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from poolkit.errors import PoolError
 from poolkit.torch import ops
@@ -157,6 +160,9 @@ class Gradient(_Function):
         if not ctx.linear:
             raise PoolError(*_NO_SECOND)
         (starts,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # linear, so its gradient is the pooling, which has a gradient again
+            rank = ctx.plan.count(" ")
+            return TransformedPool.apply(grads[0], starts, None, ctx.plan, 0, 0, rank, False)[0], *[None] * 8
         return ops.pool(grads[0], ctx.plan, starts), *[None] * 8
 
 
@@ -265,3 +271,73 @@ class UnpoolGradient(_Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
         return ops.unpool(grads[0], indices, ctx.sizes), None, None, None
+
+
+class WeightedMean(_Function):
+    """``apply(x, logits, lse, plan, spec)`` -> the mean of x over each window, with the softmax of logits as weights.
+
+    `plan` is that of LogSumExp without the mean, of sliding windows, and lse its second output at `logits`. `Spread`
+    is its adjoint for x, and each is the other's gradient, as often as one likes.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, logits: Tensor, lse: Tensor, plan: str, spec: tuple[int, ...]) -> Tensor:
+        return _weighted_mean(x, logits, lse, spec)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, logits, lse, ctx.plan, ctx.spec = inputs
+        ctx.save_for_backward(x, logits, lse, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, logits, lse, y = ctx.saved_tensors
+        dx = Spread.apply(grads[0], logits, lse, ctx.plan, ctx.spec)
+        dlogits = None
+        if ctx.needs_input_grad[1]:
+            dlogits = x * dx - Spread.apply(grads[0] * y, logits, lse, ctx.plan, ctx.spec)
+        return dx, dlogits, None, None, None
+
+
+class Spread(_Function):
+    """``apply(y, logits, lse, plan, spec)`` -> each window's y shared out among its cells by the softmax of logits."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, logits: Tensor, lse: Tensor, plan: str, spec: tuple[int, ...]) -> Tensor:
+        channels_last = ops.is_channels_last(logits, len(spec) // 8)
+        # The derivative of LogSumExp is the softmax.
+        return ops.pool_backward(y, plan, None, logits, None, lse, None, channels_last)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        y, logits, lse, ctx.plan, ctx.spec = inputs
+        ctx.save_for_backward(y, logits, lse, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        y, logits, lse, out = ctx.saved_tensors
+        dy = WeightedMean.apply(grads[0], logits, lse, ctx.plan, ctx.spec)
+        dlogits = None
+        if ctx.needs_input_grad[1]:
+            dlogits = grads[0] * out - Spread.apply(y * dy, logits, lse, ctx.plan, ctx.spec)
+        return dy, dlogits, None, None, None
+
+
+def _weighted_mean(x: Tensor, logits: Tensor, lse: Tensor, spec: tuple[int, ...]) -> Tensor:
+    axes = [spec[i : i + 8] for i in range(0, len(spec), 8)]
+    sides: list[int] = []
+    for _, size, out, kernel, stride, before, _, dilation in reversed(axes):
+        sides += [before, (out - 1) * stride + (kernel - 1) * dilation + 1 - before - size]
+    x, logits = pad(x, sides), pad(logits, sides, value=-math.inf)
+    y = torch.zeros_like(lse)
+    for taps in itertools.product(*(range(axis[3]) for axis in axes)):
+        cells = tuple(
+            slice(tap * dilation, tap * dilation + (out - 1) * stride + 1, stride)
+            for tap, (_, _, out, _, stride, _, _, dilation) in zip(taps, axes, strict=True)
+        )
+        y = torch.addcmul(y, (logits[(..., *cells)] - lse).exp(), x[(..., *cells)])
+    return y

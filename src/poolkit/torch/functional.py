@@ -242,6 +242,27 @@ def _plain_call(*arguments: Any) -> tuple[Any, ...]:
 _constant_call: Callable[..., tuple[Any, ...]] = cast(Any, torch.compiler).assume_constant_result(_plain_call)
 
 
+def plan_of(
+    build: Callable[..., Parts], settings: tuple[Any, ...], sizes: Sequence[int], dtype: torch.dtype
+) -> tuple[str, tuple[int, ...]]:
+    """The plan string for pooled axes of these sizes, and its eight integers an axis; constants to torch.compile."""
+    plain = tuple([range(size).stop for size in sizes])
+    return (_constant_plan if _compiling() else _plan_and_spec)(build, settings, plain, dtype)
+
+
+def _plan_and_spec(build: Callable[..., Parts], settings: tuple[Any, ...], sizes: tuple[int, ...], dtype: Any) -> Any:
+    key = (build, settings, (1, 1, *sizes), dtype, len(sizes), False)
+    try:
+        call = _calls.get(key)
+    except TypeError:  # a list among the settings
+        call = None
+    plan = (call or find_call(*key)).plan
+    return plan, ops.decode(plan).spec
+
+
+_constant_plan: Callable[..., Any] = cast(Any, torch.compiler).assume_constant_result(_plan_and_spec)
+
+
 def _as_given(window: Window, reducer: Reducer) -> Parts:
     return window, reducer
 
@@ -300,8 +321,13 @@ def max_unpool(
     Raises:
         PoolError: an argument breaks a rule, or an index lies outside of the output.
     """
+    x = _tensor(x)
+    return index_unpool(x, indices, _unpooled_sizes(x, kernel_size, stride, padding, output_size, rank))
+
+
+def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Puts the values of x at flat positions of planes of these sizes, and zero elsewhere; checks all but the sizes."""
     x, indices = _tensor(x), _tensor(indices, "indices")
-    sizes = _unpooled_sizes(x, kernel_size, stride, padding, output_size, rank)
     if indices.dtype != torch.int64:
         raise PoolTypeError(f"indices of dtype {indices.dtype}", "indices are int64", "pass indices.long()")
     if indices.shape != x.shape:
