@@ -1,6 +1,20 @@
 """Pooling modules for PyTorch: every one of torch.nn's under its own name, and those that torch.nn lacks."""
 
 from poolkit.nn.attention import AttentionPool2d, AttentionPoolLatent, SimPool
+from poolkit.nn.avgmax import (
+    AdaptiveAvgMaxPool1d,
+    AdaptiveAvgMaxPool2d,
+    AdaptiveAvgMaxPool3d,
+    AdaptiveCatAvgMaxPool1d,
+    AdaptiveCatAvgMaxPool2d,
+    AdaptiveCatAvgMaxPool3d,
+    AvgMaxPool1d,
+    AvgMaxPool2d,
+    AvgMaxPool3d,
+    CatAvgMaxPool1d,
+    CatAvgMaxPool2d,
+    CatAvgMaxPool3d,
+)
 from poolkit.nn.capsule import CapsuleRouting
 from poolkit.nn.drop_in import (
     AdaptiveAvgPool1d,
@@ -25,6 +39,17 @@ from poolkit.nn.drop_in import (
     MaxUnpool3d,
 )
 from poolkit.nn.mil import ABMILPool, GatedABMILPool, SelfAttentivePool
+from poolkit.nn.mixed import (
+    GatedPool1d,
+    GatedPool2d,
+    GatedPool3d,
+    MixedPool1d,
+    MixedPool2d,
+    MixedPool3d,
+    TreePool1d,
+    TreePool2d,
+    TreePool3d,
+)
 from poolkit.nn.more import (
     LogSumExpPool1d,
     LogSumExpPool2d,
@@ -49,27 +74,70 @@ from poolkit.nn.segment import SegmentPool
 from poolkit.nn.sequence import ChunkMaxPool1d, KMaxPool1d, LinearSoftmaxPool, MaskedPool, NoisyOrPool
 from poolkit.nn.sets import PMA
 from poolkit.nn.statistics import AttentiveStatisticsPool1d, StatisticsPool1d
+from poolkit.nn.weighted import (
+    AdaPool1d,
+    AdaPool2d,
+    AdaPool3d,
+    AutoPool1d,
+    BoltzmannPool1d,
+    BoltzmannPool2d,
+    BoltzmannPool3d,
+    FilterPool1d,
+    FilterPool2d,
+    FilterPool3d,
+    GeMPool1d,
+    GeMPool2d,
+    GeMPool3d,
+)
 
 __all__ = [
     "PMA",
     "ABMILPool",
+    "AdaPool1d",
+    "AdaPool2d",
+    "AdaPool3d",
+    "AdaptiveAvgMaxPool1d",
+    "AdaptiveAvgMaxPool2d",
+    "AdaptiveAvgMaxPool3d",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveCatAvgMaxPool1d",
+    "AdaptiveCatAvgMaxPool2d",
+    "AdaptiveCatAvgMaxPool3d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
     "AttentionPool2d",
     "AttentionPoolLatent",
     "AttentiveStatisticsPool1d",
+    "AutoPool1d",
+    "AvgMaxPool1d",
+    "AvgMaxPool2d",
+    "AvgMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BoltzmannPool1d",
+    "BoltzmannPool2d",
+    "BoltzmannPool3d",
     "CapsuleRouting",
+    "CatAvgMaxPool1d",
+    "CatAvgMaxPool2d",
+    "CatAvgMaxPool3d",
     "ChunkMaxPool1d",
+    "FilterPool1d",
+    "FilterPool2d",
+    "FilterPool3d",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GatedABMILPool",
+    "GatedPool1d",
+    "GatedPool2d",
+    "GatedPool3d",
+    "GeMPool1d",
+    "GeMPool2d",
+    "GeMPool3d",
     "KMaxPool1d",
     "LPPool1d",
     "LPPool2d",
@@ -88,6 +156,9 @@ __all__ = [
     "MinPool1d",
     "MinPool2d",
     "MinPool3d",
+    "MixedPool1d",
+    "MixedPool2d",
+    "MixedPool3d",
     "NoisyOrPool",
     "PowerMeanPool1d",
     "PowerMeanPool2d",
@@ -105,4 +176,7 @@ __all__ = [
     "SumPool1d",
     "SumPool2d",
     "SumPool3d",
+    "TreePool1d",
+    "TreePool2d",
+    "TreePool3d",
 ]
