@@ -191,10 +191,10 @@ ENTRIES: tuple[Entry, ...] = (
         when_zh="希望保留细节的降采样：一半按格子与窗口的相合程度加权，另一半按强度加权，两者的比例由训练决定。",
         unless=(
             (
-                "Where time matters: it is the slowest of the fixed formulas, and soft or average pooling is often as "
-                "good. Where zeros are frequent: their coefficient is 0, so that they weigh least."
+                "Where time matters: soft or average pooling costs less than half and is often as good. Where zeros "
+                "are frequent: their coefficient is 0, so that they weigh least."
             ),
-            "时间要紧时：它是固定公式里最慢的，软池化或平均池化往往一样好。零值很多时：零的系数为 0，权重最小。",
+            "时间要紧时：软池化或平均池化的代价不到它的一半，往往一样好。零值很多时：零的系数为 0，权重最小。",
         ),
         phases=_PHASES,
         gradient=(
@@ -305,8 +305,8 @@ ENTRIES: tuple[Entry, ...] = (
         when_zh="标签只标到整段录音、预测却逐时刻给出时：每个类别自行学习，其事件是持续的（平均）还是短暂的（最大）。",
         unless=(
             (
-                "Where moments must stay apart: large alphas make the maximum of them, and only one moment learns. "
-                "Where inputs are unbounded: a sharpness for probabilities is far too large there."
+                "Where many moments should learn: a large alpha is all but a maximum, which trains one. Where inputs "
+                "are unbounded: a sharpness that suits probabilities is far too large there."
             ),
             (
                 "需要许多时刻都参与学习时：alpha 很大就成了最大值，只有一个时刻在学。"

@@ -21,7 +21,7 @@ First = Literal["avg", "max"]
 class _AvgMaxPool(SlidingPool):
     """The mean of average and maximum over sliding windows, ``y = (mean x + max x) / 2``, in one pass.
 
-    Source: the layer ``avgmax`` of timm (2020); Lee, Gallagher and Tu, 2016 (arXiv:1509.08985) mix with a learned
+    Source: the layer ``avgmax`` of timm (2019); Lee, Gallagher and Tu, 2016 (arXiv:1509.08985) mix with a learned
     share: `MixedPool2d`.
 
     Args:
@@ -123,7 +123,7 @@ class _CatAvgMaxPool(_AvgMaxPool):
 
     ``y = [mean x; max x]`` along the channels, or with ``first="max"`` the other way round. Padding counts in neither.
 
-    Source: ``AdaptiveConcatPool2d`` of fastai (2017), which puts the maximum first, and ``catavgmax`` of timm (2020),
+    Source: ``AdaptiveConcatPool2d`` of fastai (2017), which puts the maximum first, and ``catavgmax`` of timm (2019),
     which puts the average first, as is the default here.
 
     Args:

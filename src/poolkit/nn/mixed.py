@@ -60,7 +60,7 @@ class _MixedPool(LearnedPool):
     """
 
     build = _mixed
-    extras: ClassVar = {"scope": "layer", "channels": None, "regions": None, "clamp": False}
+    extras: ClassVar = {"channels": None, "regions": None, "clamp": False}
 
     def __init__(
         self,
@@ -103,6 +103,10 @@ class _MixedPool(LearnedPool):
         weight = self._spread(weight) if self.regions is None else self._laid(weight, input)
         y: Any = run(input, _mixed, self._values(), self.rank, extra=weight)
         return y
+
+    def extra_repr(self) -> str:
+        """The window's settings, then what has a weight of its own."""
+        return f"{super().extra_repr()}, weight={self.scope!r}"
 
     def _laid(self, weight: Tensor, input: Tensor) -> Tensor:
         """The grid of weights over the windows of this input."""
