@@ -314,7 +314,7 @@ def test_explain_in_chinese():
         ("Max", "max_pool"),
         ("mean", "avg_pool"),
         ("AvgPool2d", "avg_pool"),
-        ("GeM", "power_mean_pool"),
+        ("GeM", "gem_pool"),
         ("PowerMean", "power_mean_pool"),
         ("LPPool1d", "lp_pool"),
         ("soft", "soft_pool"),

@@ -26,6 +26,12 @@ PROMISES_ZH = {
     "An integer mean keeps its dtype, rounded to nearest, ties to even.": (
         "整数的平均保持原类型，四舍六入，逢五取偶。"
     ),
+    "The maximum's share of the gradient goes to the first of equal cells.": (
+        "最大值那部分梯度传给相等格子中的第一个。"
+    ),
+    "Likenesses are at most one, so nothing overflows; half precision accumulates in float32.": (
+        "相似度不超过 1，因此不会上溢；半精度以 float32 累加。"
+    ),
     "Scaled, so that no power overflows or vanishes on the way.": "计算中先缩放，任何乘方都不会上溢或消失。",
     "The largest exponent is taken out first, so nothing overflows; half precision accumulates in float32.": (
         "先提出最大的指数，因此不会上溢；半精度以 float32 累加。"

@@ -20,7 +20,7 @@ def plain(name: str) -> str:
 
 
 # What else people say. Names of the records and modules need no line here.
-_ALSO = {"power_mean_pool": ("gem", "generalized mean"), "avg_pool": ("average pool",), "lse_pool": ("smooth max",)}
+_ALSO = {"power_mean_pool": ("generalized mean",), "avg_pool": ("average pool",), "lse_pool": ("smooth max",)}
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import poolkit
 from poolkit.catalog import CATALOG
 from poolkit.errors import PoolError
-from poolkit.reducer import REDUCERS, LogSumExp, Soft
+from poolkit.reducer import REDUCERS, Boltzmann, Filter, LogSumExp, Soft
 from poolkit.show.loss import Loss, measure, nearest_window, seen
 from poolkit.show.peers import Race, one_thread, race
 from poolkit.show.words import Words
@@ -133,8 +133,13 @@ class Study:
         return min(1.0, max(1, int(np.ceil(worst * 16))) / 16)
 
 
-# With the usual beta = 1 both are all but the mean on values between 0 and 1.
-_FOR_PICTURES: dict[type[Reducer], Reducer] = {LogSumExp: LogSumExp(beta=8.0), Soft: Soft(beta=8.0)}
+# With the usual beta = 1 the softmaxes are all but the mean on values between 0 and 1.
+_FOR_PICTURES: dict[type[Reducer], Reducer] = {
+    LogSumExp: LogSumExp(beta=8.0),
+    Soft: Soft(beta=8.0),
+    Boltzmann: Boltzmann(beta=-8.0),  # towards the minimum, where Soft does not go
+    Filter: Filter(tuple(a * b / 64 for a in (1, 3, 3, 1) for b in (1, 3, 3, 1))),
+}
 
 
 def for_pictures(kind: type[Reducer]) -> Reducer:
@@ -143,9 +148,12 @@ def for_pictures(kind: type[Reducer]) -> Reducer:
 
 
 def operators() -> tuple[Operator, ...]:
-    """Every reducer there is, with its words from the catalogue."""
+    """Every reducer there is, with its words from the catalogue.
+
+    A filter is left out: its weights fit one kernel, and the pictures are made with any.
+    """
     rows: list[Operator] = []
-    for kind in REDUCERS:
+    for kind in (kind for kind in REDUCERS if kind is not Filter):
         # The plain pooling speaks for its reducer, not the adaptive, the fractional or the inverse one.
         entry = next(entry for entry in CATALOG if entry.reducer is kind and entry.window is Sliding)
         rows.append(

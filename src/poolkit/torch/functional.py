@@ -225,6 +225,13 @@ def find_call(
     return call
 
 
+def pooled_sizes(x: Tensor, build: Callable[..., Parts], settings: tuple[Any, ...], rank: int) -> tuple[int, ...]:
+    """The pooled sizes of what `run` makes of x, without pooling it."""
+    if _compiling():
+        return Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, False)).outs
+    return find_call(build, settings, _constant_shape(_tensor(x), rank), x.dtype, rank, False).outs
+
+
 def _constant_shape(x: Tensor, rank: int) -> tuple[int, ...]:
     """x's shape in plain integers: the pooled sizes as they are, batch and channels as 1, so that they stay symbolic.
 
