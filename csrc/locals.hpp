@@ -90,9 +90,8 @@ struct Mixed final : Atom<A> {
 
   void value(const Block<A>& b) override {
     const V a = part(b), top = largest(b), mean = mean_of(b), one = all<A>(1);
-    // Weight 0 leaves a side out altogether, however large it is.
-    const V high = a == V{} ? V{} : a * top, low = a == one ? V{} : (one - a) * mean;
-    store(b.y, with_nan(b, high + low));
+    // Weight 0 leaves a side out altogether, however large it is. A NaN is both the largest and the mean.
+    store(b.y, a == V{} ? mean : a == one ? top : a * top + (one - a) * mean);
   }
   void slopes(const Block<A>& b) override {
     const V a = part(b), top = largest(b), share = (all<A>(1) - a) / all<A>(double(b.n));
@@ -199,10 +198,12 @@ struct Boltzmann final : Atom<A> {
   template <class Fn>
   static void each_weight(const Block<A>& b, Fn&& fn) {
     const V beta = load<V>(b.extra);
-    V top = b.tap(0) * beta, total{};
-    for (i64 t = 1; t < b.n; ++t) top = pick<false>(b.tap(t) * beta, top);
+    // An infinite cell times 0 is no logit: with sharpness 0 all weigh the same.
+    const auto logit = [&](V x) { return beta == V{} ? V{} : x * beta; };
+    V top = logit(b.tap(0)), total{};
+    for (i64 t = 1; t < b.n; ++t) top = pick<false>(logit(b.tap(t)), top);
     const auto weight = [&](V x) {
-      const V l = x * beta;
+      const V l = logit(x);
       return exp_v(l == top ? V{} : l - top);
     };
     for (i64 t = 0; t < b.n; ++t) total = total + weight(b.tap(t));
