@@ -159,7 +159,7 @@ class TestFractional:
         np.testing.assert_array_equal(one, pk.pool(x, window, pk.Max(), seed=1))
         assert (one != pk.pool(x, window, pk.Max(), seed=2)).any()
         assert (pk.pool(x, window, pk.Max()) != pk.pool(x, window, pk.Max())).any()
-        samples = window.draw(20, 2, 1, np.float64).reshape(4, 5, 2)
+        samples = window.draw(20, (20, 20), 1, np.float64).reshape(4, 5, 2)
         given = pk.fractional_max_pool2d(x, 2, output_ratio=0.55, _random_samples=samples)
         np.testing.assert_array_equal(one, given)
 

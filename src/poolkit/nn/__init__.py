@@ -12,8 +12,6 @@ from poolkit.nn.drop_in import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
-    FractionalMaxPool2d,
-    FractionalMaxPool3d,
     LPPool1d,
     LPPool2d,
     LPPool3d,
@@ -23,6 +21,14 @@ from poolkit.nn.drop_in import (
     MaxUnpool1d,
     MaxUnpool2d,
     MaxUnpool3d,
+)
+from poolkit.nn.fractional import (
+    FractionalAvgPool1d,
+    FractionalAvgPool2d,
+    FractionalAvgPool3d,
+    FractionalMaxPool1d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
 )
 from poolkit.nn.mil import ABMILPool, GatedABMILPool, SelfAttentivePool
 from poolkit.nn.moments import (
@@ -111,6 +117,10 @@ __all__ = [
     "AvgPool3d",
     "CapsuleRouting",
     "ChunkMaxPool1d",
+    "FractionalAvgPool1d",
+    "FractionalAvgPool2d",
+    "FractionalAvgPool3d",
+    "FractionalMaxPool1d",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GatedABMILPool",

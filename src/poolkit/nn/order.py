@@ -190,8 +190,7 @@ class _TopKMeanPool(SlidingPool):
     tensor([[[4.5000]]])
     """
 
-    fields = (*SlidingPool.fields, "k")
-    build = sliding(TopKMean)
+    fields = (*SlidingPool.fields, "k", "_kind")
 
     def __init__(
         self,
@@ -206,6 +205,15 @@ class _TopKMeanPool(SlidingPool):
         self.k = k
         self._check()
         _check_count(k, "k", kernel_size, self.rank)
+
+    @property
+    def _kind(self) -> str:
+        return type(self.k).__name__  # 1 and 1.0 are equal, and settings are remembered by their values
+
+    @staticmethod
+    def build(kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, k: Any, _: str) -> Parts:
+        """The window and reducer of these settings."""
+        return Sliding(kernel_size, stride, padding, dilation, ceil_mode), TopKMean(k)
 
     def extra_repr(self) -> str:
         """The window's settings, then k."""
@@ -256,7 +264,7 @@ class _RankPool(SlidingPool):
     tensor([[[3.8125]]])
     """
 
-    fields = (*SlidingPool.fields, "mode", "t", "alpha", "normalize")
+    fields = (*SlidingPool.fields, "mode", "t", "alpha", "normalize", "_kind")
 
     def __init__(
         self,
@@ -279,6 +287,10 @@ class _RankPool(SlidingPool):
         self._check()
         _check_count(t, "t", kernel_size, self.rank)
 
+    @property
+    def _kind(self) -> str:
+        return type(self.t).__name__  # as for `TopKMeanPool2d`
+
     @staticmethod
     def build(
         kernel_size: Any,
@@ -290,6 +302,7 @@ class _RankPool(SlidingPool):
         t: Any,
         alpha: Any,
         normalize: Any,
+        _: str,
     ) -> Parts:
         """The window and reducer of these settings."""
         check_word(mode, "mode", ("average", "weighted"))

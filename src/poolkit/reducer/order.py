@@ -134,6 +134,13 @@ class TopKMean(Reducer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", count_or_share(self.k, "k"))
 
+    # One cell and the whole window, 1 and 1.0, are equal as numbers; calls are remembered by their records.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TopKMean) and (type(self.k), self.k) == (type(other.k), other.k)
+
+    def __hash__(self) -> int:
+        return hash((TopKMean, type(self.k), self.k))
+
     @property
     def params(self) -> Params:
         """What the compiled core takes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import marshal
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -19,6 +19,7 @@ from torch.overrides import handle_torch_function
 from poolkit import pooling
 from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
+from poolkit.fractional import Tiles, tiled_lots, tiled_scale
 from poolkit.reducer import REDUCERS, Reducer
 from poolkit.torch import autograd, ops
 from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for, spread
@@ -54,6 +55,7 @@ class Call(NamedTuple):
     values: tuple[float, ...] | None  # it holds these
     starts: tuple[tuple[int, ...], ...] | None  # one row for all planes, or one for each
     fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
+    tiles: Tiles | None  # how they set them in TensorFlow's style
 
 
 def pool(
@@ -200,7 +202,7 @@ def find_call(
     drawn = isinstance(window, Fractional)
     if drawn:
         # The samples are tensors, and become starts by torch operations that torch.compile can see.
-        window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
+        window = replace(window, random_samples=None)
     plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
     reducer.check(plan)
     call = Call(
@@ -215,6 +217,7 @@ def find_call(
         reducer.values,
         None if drawn or plan.starts is None else tuple(tuple(map(int, row)) for row in plan.starts),
         tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes) if drawn else None,
+        window.tiles if isinstance(window, Fractional) else None,
     )
     try:
         if len(_calls) >= 4096:
@@ -259,8 +262,9 @@ def _values(record: Window | Reducer) -> tuple[Any, ...]:
 def _from_values(
     window: type[Any], window_values: tuple[Any, ...], reducer: type[Any], reducer_values: tuple[Any, ...]
 ) -> Parts:
-    named = dict(zip(_FIELDS[reducer], reducer_values, strict=True))
-    return window(*window_values), reducer(**named)
+    one = dict(zip(_FIELDS[window], window_values, strict=True))
+    other = dict(zip(_FIELDS[reducer], reducer_values, strict=True))
+    return window(**one), reducer(**other)
 
 
 def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: Seed) -> Any:
@@ -374,7 +378,11 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
     outputs: Any
     starts = None if call.starts is None else torch.tensor(call.starts, device=x.device)
     if call.fractional is not None:
-        starts = _starts(x, call.fractional, samples, seed)
+        starts = (
+            _starts(x, call.fractional, samples, seed)
+            if call.tiles is None
+            else _tiled_starts(x, call.fractional, call.tiles, samples, seed)
+        )
     if call.extra != "none":
         extra = _extra(x, call, seed, extra)
     arguments = (x, starts, extra, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
@@ -455,29 +463,70 @@ def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, see
     return torch.cat(parts, 1)
 
 
-def _check_samples(samples: Any, x: Tensor, rank: int) -> Tensor:
-    name = "_random_samples"
-    samples = _tensor(torch.as_tensor(samples), name)
-    batch = x.shape[0] if x.dim() == rank + 2 else 1
+def _tiled_starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], tiles: Tiles, samples: Any, seed: Seed) -> Tensor:
+    """Starts ``[1, sum of outs]`` of TensorFlow's windows: `fractional.tiled_starts` as tensor operations."""
+    counts = [tiled_lots([out], tiles) for _, out, _ in axes]
+    if samples is None:
+        lots = _uniforms(x, (sum(counts),), torch.float64, seed)
+    else:
+        lots = _floats(samples)
+        if tuple(lots.shape) != (sum(counts),):
+            raise PoolError(
+                f"{_SAMPLES} of shape {tuple(lots.shape)}",
+                f"{_SAMPLES} of TensorFlow's style has one uniform for each window, or with pseudo_random for each "
+                f"axis: {(sum(counts),)}",
+                f"draw them with torch.rand({sum(counts)})",
+            )
+        lots = _uniform(lots).double()
+    parts: list[Tensor] = []
+    for (size, out, _), mine in zip(axes, lots.split(counts), strict=True):
+        windows = torch.arange(out, device=x.device)
+        k, rest = divmod(size, out)
+        if tiles == "random":
+            widths = k + (mine.argsort(stable=True).argsort() < rest).long()
+            parts.append(widths.cumsum(0) - widths)
+        else:
+            u = mine.clamp(min=2.0**-24) * tiled_scale(size, out)
+            first = ((windows + u) * (size / out)).ceil().long() - 1
+            low = (windows * k).maximum(size - (out - windows) * (k + 1))
+            parts.append(first.clamp(low, (windows * (k + 1)).minimum(size - (out - windows) * k)))
+    return torch.cat(parts).unsqueeze(0)
+
+
+_SAMPLES = "_random_samples"
+
+
+def _floats(samples: Any) -> Tensor:
+    samples = _tensor(torch.as_tensor(samples), _SAMPLES)
     if not samples.dtype.is_floating_point:
         raise PoolTypeError(
-            f"{name} of dtype {samples.dtype}", f"{name} holds floats in [0, 1)", "draw them with torch.rand"
+            f"{_SAMPLES} of dtype {samples.dtype}", f"{_SAMPLES} holds floats in [0, 1)", "draw them with torch.rand"
         )
+    return samples
+
+
+def _uniform(samples: Tensor) -> Tensor:
+    # Compiled code cannot look at values; there the operator refuses starts outside the input.
+    if not _compiling() and not bool(((samples >= 0) & (samples < 1)).all()):
+        raise PoolError(
+            f"{_SAMPLES} from {samples.min().item()} to {samples.max().item()}",
+            f"values of {_SAMPLES} lie in [0, 1)",
+            "draw them with torch.rand",
+        )
+    return samples
+
+
+def _check_samples(samples: Any, x: Tensor, rank: int) -> Tensor:
+    name = _SAMPLES
+    samples = _floats(samples)
+    batch = x.shape[0] if x.dim() == rank + 2 else 1
     if samples.dim() != 3 or samples.shape[0] < batch or tuple(samples.shape[1:]) != (x.shape[-rank - 1], rank):
         raise PoolError(
             f"{name} of shape {tuple(samples.shape)} for an input x of shape {tuple(x.shape)}",
             f"{name} has one uniform for each sample, channel and pooled axis: {(batch, x.shape[-rank - 1], rank)}",
             f"draw them with torch.rand{(batch, x.shape[-rank - 1], rank)}",
         )
-    samples = samples[:batch]
-    # Compiled code cannot look at values; there the operator refuses starts outside the input.
-    if not _compiling() and not bool(((samples >= 0) & (samples < 1)).all()):
-        raise PoolError(
-            f"{name} from {samples.min().item()} to {samples.max().item()}",
-            f"values of {name} lie in [0, 1)",
-            "draw them with torch.rand",
-        )
-    return samples
+    return _uniform(samples[:batch])
 
 
 def _channels_last(
