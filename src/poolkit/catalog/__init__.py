@@ -10,7 +10,7 @@ in the order of `FAMILIES`, and in a family the order in which a newcomer should
 
 from __future__ import annotations
 
-from poolkit.catalog import attention, local, moments, sequence, smooth, unpool, windows
+from poolkit.catalog import attention, local, moments, order, random, sequence, smooth, unpool, windows
 from poolkit.catalog.entry import FAMILIES, Entry, Family
 from poolkit.catalog.families import KIN, Kin
 from poolkit.catalog.promises import promise_zh
@@ -22,6 +22,8 @@ _ROWS: tuple[Entry, ...] = (
     *smooth.ENTRIES,
     *windows.ENTRIES,
     *unpool.ENTRIES,
+    *order.ENTRIES,
+    *random.ENTRIES,
     *moments.ENTRIES,
     *attention.ENTRIES,
     *sequence.ENTRIES,

@@ -246,7 +246,7 @@ class _RankPool(SlidingPool):
         kernel_size, stride, padding, dilation, ceil_mode: as for `MinPool2d`.
         mode: "average" or "weighted".
         t: of "average": an int, the number of cells; or a float in (0, 1], their share, rounded to nearest and at
-            least one. The paper advises values near the middle.
+            least one.
         alpha: of "weighted": in (0, 1]; 1 is the maximum, small values approach the mean.
         normalize: of "weighted": make the weights sum to one.
 
