@@ -206,7 +206,8 @@ class _MaxDropPool(_RandomPool):
     none does; evaluation the mean over all draws, ``y = sum (1 - q) q^(r - 1) x_(r)``. Nothing is scaled up: the paper
     does not either. Windows that overlap drop a cell each for itself.
 
-    Source: Wu and Gu, "Max-Pooling Dropout for Regularization of Convolutional Neural Networks", 2015 (arXiv:1512.01400).
+    Source: Wu and Gu, "Max-Pooling Dropout for Regularization of Convolutional Neural Networks", 2015
+    (arXiv:1512.01400).
 
     Args:
         kernel_size, stride, padding, dilation, ceil_mode: as for `MinPool2d`.

@@ -11,7 +11,17 @@ import numpy as np
 import poolkit
 from poolkit.catalog import CATALOG
 from poolkit.errors import PoolError
-from poolkit.reducer import REDUCERS, LogSumExp, Soft
+from poolkit.reducer import (
+    REDUCERS,
+    LogSumExp,
+    MaxDrop,
+    Ordinal,
+    Quantile,
+    RankStochastic,
+    Soft,
+    Stochastic,
+    TopKMean,
+)
 from poolkit.show.loss import Loss, measure, nearest_window, seen
 from poolkit.show.peers import Race, one_thread, race
 from poolkit.show.words import Words
@@ -133,8 +143,19 @@ class Study:
         return min(1.0, max(1, int(np.ceil(worst * 16))) / 16)
 
 
-# With the usual beta = 1 both are all but the mean on values between 0 and 1.
-_FOR_PICTURES: dict[type[Reducer], Reducer] = {LogSumExp: LogSumExp(beta=8.0), Soft: Soft(beta=8.0)}
+_FOR_PICTURES: dict[type[Reducer], Reducer] = {
+    # With the usual beta = 1 both are all but the mean on values between 0 and 1.
+    LogSumExp: LogSumExp(beta=8.0),
+    Soft: Soft(beta=8.0),
+    # What they have no default for.
+    Quantile: Quantile(0.9),
+    TopKMean: TopKMean(0.25),
+    Ordinal: Ordinal((0.6, 0.3, 0.1, 0.0)),
+    # The mean over all draws, the same at every run.
+    Stochastic: Stochastic(sample=False),
+    RankStochastic: RankStochastic(0.2, sample=False),
+    MaxDrop: MaxDrop(0.8, sample=False),
+}
 
 
 def for_pictures(kind: type[Reducer]) -> Reducer:
