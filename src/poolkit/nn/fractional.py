@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from poolkit.errors import entries
 from poolkit.nn._base import PoolModule
 from poolkit.reducer import Max, Mean
 from poolkit.torch.functional import Parts, Result, run
@@ -42,7 +43,8 @@ class _FractionalPool(PoolModule):
         self._check()
 
     def _spread(self, value: Any) -> Any:
-        return spread(tuple(value) if isinstance(value, list) else value, self.rank)
+        items = entries(value)
+        return spread(value, self.rank) if items is None else items
 
     @staticmethod
     def _window(

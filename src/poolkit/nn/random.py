@@ -13,13 +13,13 @@ from poolkit.reducer import MaxDrop, Mixed, RankStochastic, Stochastic
 from poolkit.reducer.order import check_word, share
 from poolkit.reducer.random import Activation
 from poolkit.torch.functional import Parts, Result, run
+from poolkit.torch.samples import Seed, uniforms
 from poolkit.window import Sliding
 
-Draws = torch.Generator | int | None
 Per = Literal["layer", "channel", "sample", "plane"]
 
 
-def source_of(generator: object) -> Draws:
+def source_of(generator: object) -> Seed:
     """`generator` of a forward pass after its check."""
     if generator is None or isinstance(generator, torch.Generator):
         return generator
@@ -33,19 +33,10 @@ def source_of(generator: object) -> Draws:
         ) from None
 
 
-def uniforms(shape: tuple[int, ...], like: Tensor, generator: Draws) -> Tensor:
-    """float32 whatever the input, so that one seed means one choice in every precision."""
-    if generator is None:
-        return torch.rand(shape, device=like.device)
-    if isinstance(generator, int):
-        generator = torch.Generator(like.device).manual_seed(generator)
-    return torch.rand(shape, device=like.device, generator=generator)
-
-
 class _RandomPool(SlidingPool):
     """What the random poolings share: `generator`, and the switch between drawing and the mean over all draws."""
 
-    def forward(self, input: Tensor, *, generator: Draws = None) -> Result:
+    def forward(self, input: Tensor, *, generator: Seed = None) -> Result:
         """Pools `input`: training draws, evaluation gives the mean over all draws."""
         return run(input, type(self).build, self._values(), self.rank, seed=source_of(generator))
 
@@ -322,14 +313,15 @@ class _RandomMixedPool(SlidingPool):
         """The window and reducer of these settings."""
         return Sliding(kernel_size, stride, padding, dilation, ceil_mode), Mixed(share(prob, "prob", zero=True))
 
-    def forward(self, input: Tensor, *, generator: Draws = None) -> Result:
+    def forward(self, input: Tensor, *, generator: Seed = None) -> Result:
         """Pools `input`: training draws, evaluation gives the mean over all draws."""
         generator, chosen = source_of(generator), None
         if self.training and isinstance(input, Tensor) and input.dim() > self.rank:  # pyright: ignore[reportUnnecessaryIsInstance]
             samples, channels = (1, *input.shape[: -self.rank])[-2:]
             rows = samples if self.per in ("sample", "plane") else 1
             columns = channels if self.per in ("channel", "plane") else 1
-            drawn = uniforms((rows, columns, *(1,) * self.rank), input, generator) < self.prob
+            # In float32 whatever the input, so that one seed means one choice in every precision.
+            drawn = uniforms(input, (rows, columns, *(1,) * self.rank), torch.float32, generator) < self.prob
             chosen = drawn if input.dim() > self.rank + 1 else drawn[0]
         return run(input, type(self).build, self._values(), self.rank, extra=chosen)
 

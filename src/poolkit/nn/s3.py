@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from poolkit.errors import PoolError, show
-from poolkit.nn.random import Draws, source_of, uniforms
+from poolkit.nn.random import source_of
 from poolkit.reducer import Max, Mean
 from poolkit.torch.functional import check_rank, pool
+from poolkit.torch.samples import Seed, uniforms
 from poolkit.window import Sliding, per_axis
 
 
@@ -63,7 +64,7 @@ class _S3Pool(nn.Module):
                     f"pass grid_size={grid + step - grid % step}, for example",
                 )
 
-    def forward(self, input: Tensor, *, generator: Draws = None) -> Tensor:
+    def forward(self, input: Tensor, *, generator: Seed = None) -> Tensor:
         """Pools `input`: training draws the rows and columns that stay, evaluation takes means."""
         generator = source_of(generator)
         first = Sliding(self.kernel_size, (1,) * self.rank, "same")
@@ -86,13 +87,13 @@ class _S3Pool(nn.Module):
         return f"kernel_size={self.kernel_size}, grid_size={self.grid_size}, stride={self.stride}"
 
 
-def _kept(size: int, grid: int, step: int, like: Tensor, generator: Draws) -> Tensor:
+def _kept(size: int, grid: int, step: int, like: Tensor, generator: Seed) -> Tensor:
     """Positions of the cells that stay along one axis, in rising order."""
     strips, rest = size // grid, size % grid
     parts: list[Tensor] = []
     for count, cells, begin in ((strips, grid, 0), (1, rest, strips * grid)):
         if count and cells:
-            lots = uniforms((count, cells), like, generator)
+            lots = uniforms(like, (count, cells), torch.float32, generator)
             inside = lots.argsort(1)[:, : -(-cells // step)].sort(1).values
             first = begin + grid * torch.arange(count, device=like.device)
             parts.append((first.unsqueeze(1) + inside).flatten())

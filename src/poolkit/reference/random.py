@@ -60,10 +60,10 @@ def s3_pool(
     for axis in range(rank):
         rows, step = np.moveaxis(x, axis + 2, 0), stride[axis]
         size = len(rows)
+        small: list[Floats] = []
         if lots is None:
-            small = [rows[i : i + step].mean(0) for i in range(0, size, step)]
+            small += [rows[i : i + step].mean(0) for i in range(0, size, step)]
         else:
-            small = []
             for number, begin in enumerate(range(0, size, grid[axis])):
                 strip = range(begin, min(begin + grid[axis], size))
                 drawn = lots[axis][number]

@@ -42,14 +42,17 @@ def code_of(record: Any) -> str:
 
     >>> code_of(Sliding(4, dilation=2))
     'pk.Sliding(4, dilation=2)'
+    >>> code_of(MaxDrop(0.8, sample=False))
+    'pk.MaxDrop(0.8, sample=False)'
     """
     parts: list[str] = []
-    for place, field in enumerate(fields(record)):
+    # By place comes what may be given so, whatever class of the record's family it was declared in.
+    for place, field in enumerate(sorted(fields(record), key=lambda field: field.kw_only is True)):
         value = getattr(record, field.name)
         # A norm's power or a sharpness is worth reading even where it is the usual one.
         if field.repr and (value != field.default or (place == 0 and isinstance(value, float))):
             parts.append(f"{value:g}" if isinstance(value, float) else repr(value))
-            if place > 0:
+            if place > 0 or field.kw_only:
                 parts[-1] = f"{field.name}={parts[-1]}"
     return f"pk.{type(record).__name__}({', '.join(parts)})"
 
