@@ -101,6 +101,8 @@ struct Params {
 enum class AxisKind : int { sliding = 0, adaptive = 1, starts = 2, transposed = 3, transposed_starts = 4 };
 
 // One pooled axis. Window j begins at j * stride - before (sliding), floor(j * size / out) (adaptive) or starts[j].
+// Windows with starts hold `kernel` cells. With after > 0 they may differ: each ends `after - 1` cells past the start
+// of the next one, the last with the input, and none is longer than `kernel`.
 struct Axis {
   AxisKind kind = AxisKind::sliding;
   i64 size = 1;    // input length

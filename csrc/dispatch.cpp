@@ -103,11 +103,19 @@ std::string check_axis(const Axis& a, i64 planes) {
   if (a.kind == AxisKind::starts) {
     if (a.kernel > a.size) return number("kernel_size", a.kernel, "at most the input size");
     if (a.starts == nullptr) return "starts are missing";
+    if (a.after < 0 || a.after > a.size) return number("after", a.after, "from 0 to the input size");
     const i64 rows = a.plane_stride == 0 ? 1 : planes;
     for (i64 p = 0; p < rows; ++p)
       for (i64 j = 0; j < a.out; ++j) {
         const i64 start = a.starts[p * a.plane_stride + j];
-        if (start < 0 || start > a.size - a.kernel) return number("starts", start, "inside the input");
+        if (a.after == 0) {
+          if (start < 0 || start > a.size - a.kernel) return number("starts", start, "inside the input");
+          continue;
+        }
+        if (start < 0 || start >= a.size || (j > 0 && start <= a.starts[p * a.plane_stride + j - 1]))
+          return number("starts", start, "inside the input and above the one before");
+        if (j > 0 && interval(a, j - 1, p).n > a.kernel) return number("starts", start, "a kernel from the one before");
+        if (j + 1 == a.out && a.size - start > a.kernel) return number("starts", start, "a kernel from the end");
       }
     return {};
   }
@@ -176,7 +184,9 @@ std::string check_extra(const Problem& problem, const View& y, const View* extra
   if (problem.reducer != Reducer::Filter) return {};
   i64 cells = 1;
   for (int i = 0; i < problem.rank; ++i) {
-    if (problem.axes[i].kind == AxisKind::adaptive) return "a filter needs a kernel of one size";
+    const Axis& a = problem.axes[i];
+    if (a.kind == AxisKind::adaptive || (a.kind == AxisKind::starts && a.after > 0))
+      return "a filter needs a kernel of one size";
     if (__builtin_mul_overflow(cells, problem.axes[i].kernel, &cells))
       return "extra has one weight for each kernel cell";
   }

@@ -54,11 +54,18 @@ static inline Interval interval(const Axis& a, i64 j, i64 plane) {
     }
     case AxisKind::transposed_starts: {
       const i64* s = a.starts + plane * a.plane_stride;
+      const i64 hi = std::upper_bound(s, s + a.size, j) - s;
+      if (a.after > 0) {
+        const i64 lo = std::max<i64>(0, std::upper_bound(s, s + a.size, j - a.after + 1) - s - 1);
+        return {lo, hi - lo};
+      }
       const i64 lo = std::upper_bound(s, s + a.size, j - a.kernel) - s;
-      return {lo, std::upper_bound(s, s + a.size, j) - s - lo};
+      return {lo, hi - lo};
     }
   }
-  return {a.starts[plane * a.plane_stride + j], a.kernel};
+  const i64* s = a.starts + plane * a.plane_stride + j;
+  if (a.after == 0) return {*s, a.kernel};
+  return {*s, (j + 1 < a.out ? std::min(a.size, s[1] + a.after - 1) : a.size) - *s};
 }
 
 // Taps inside the input and its padding: what count_include_pad divides by. Ceil overhang never counts.

@@ -107,6 +107,8 @@ CASES = [
     Case(A(3), (10,)),
     Case(A(7), (3,)),
     Case(F(2, 5), (9,)),
+    Case(F(output_size=5, style="tensorflow"), (13,)),
+    Case(F(output_size=4, style="tensorflow", pseudo_random=True, overlapping=True), (11,)),
     Case(pk.Global(), (13,)),
     Case(S(2), (6, 8)),
     Case(S(3, 2, 1), (9, 10)),
@@ -120,6 +122,8 @@ CASES = [
     Case(A((2, 5)), (7, 8)),
     Case(A((None, 3)), (4, 4)),
     Case(F((2, 3), output_ratio=(0.6, 0.5)), (9, 10)),
+    Case(F(pooling_ratio=(1.4, 2.7), style="tensorflow", overlapping=True), (9, 10)),
+    Case(F(output_size=(3, 5), style="tensorflow", pseudo_random=True), (7, 5)),
     Case(pk.Global(), (5, 6)),
     Case(S(2), (4, 4, 6)),
     Case(S(3, 2, 1), (5, 4, 7)),
@@ -127,6 +131,7 @@ CASES = [
     Case(S(2, 1, "same"), (3, 4, 3)),
     Case(A((2, 3, 2)), (3, 4, 5)),
     Case(F(2, (2, 2, 3)), (4, 3, 5)),
+    Case(F(pooling_ratio=1.5, style="tensorflow"), (4, 3, 5)),
     Case(pk.Global(), (3, 2, 4)),
 ]
 
@@ -156,7 +161,7 @@ def integer_data(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarra
 def samples_of(case: Case, planes: int) -> np.ndarray | None:
     if not isinstance(case.window, pk.Fractional):
         return None
-    return np.random.default_rng(5).random((planes, len(case.sizes)), np.float32)
+    return case.window.draw(planes, case.sizes, 5, np.float32)
 
 
 def plan_of(case: Case, shape: tuple[int, ...]):

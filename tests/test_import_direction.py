@@ -16,6 +16,7 @@ ROOT = Path(poolkit.__file__).parent
 LAYERS = [
     {"errors"},
     {"plan", "_core"},
+    {"fractional"},
     {"reducer", "window", "threads"},
     {"reference", "arrays"},
     {"pooling"},
@@ -30,7 +31,7 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
-NUMPY_ONLY = {"errors", "plan", "window", "reducer", "reference", "arrays"}
+NUMPY_ONLY = {"errors", "plan", "fractional", "window", "reducer", "reference", "arrays"}
 NUMPY_ONLY |= {"pooling", "unpooling", "functional", "named"}
 
 

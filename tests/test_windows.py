@@ -159,7 +159,7 @@ class TestFractional:
         np.testing.assert_array_equal(one, pk.pool(x, window, pk.Max(), seed=1))
         assert (one != pk.pool(x, window, pk.Max(), seed=2)).any()
         assert (pk.pool(x, window, pk.Max()) != pk.pool(x, window, pk.Max())).any()
-        samples = window.draw(20, 2, 1, np.float64).reshape(4, 5, 2)
+        samples = window.draw(20, (20, 20), 1, np.float64).reshape(4, 5, 2)
         given = pk.fractional_max_pool2d(x, 2, output_ratio=0.55, _random_samples=samples)
         np.testing.assert_array_equal(one, given)
 
@@ -168,6 +168,119 @@ class TestFractional:
         start = pk.Fractional(3, 1000).plan((100000,), samples=samples).axes[0].start
         assert start.min() >= 0
         assert start.max() == 99997
+
+
+class TestTiles:
+    """Fractional windows in TensorFlow's style."""
+
+    @staticmethod
+    def window(**settings):
+        return pk.Fractional(style="tensorflow", **settings)
+
+    def test_the_example_of_tensorflows_documentation(self):
+        """Windows from 0 and 2 of five cells, of which the one at 2 is shared."""
+        x = np.array([[[20.0, 5.0, 16.0, 3.0, 7.0]]])
+        window = self.window(output_size=2, overlapping=True, random_samples=[0.9, 0.1])
+        assert pk.pool(x, window, pk.Max()).tolist() == [[[20, 16]]]
+        np.testing.assert_allclose(pk.pool(x, window, pk.Mean()), [[[41 / 3, 26 / 3]]])
+        alone = self.window(output_size=2, random_samples=[0.9, 0.1])
+        np.testing.assert_allclose(pk.pool(x, alone, pk.Mean()), [[[25 / 2, 26 / 3]]])
+
+    def test_pseudo_random_windows_by_hand(self):
+        # a = 5/3, u = 0.5 * 0.8: ceil(a (1 + u)) - 1 = 2, ceil(a (2 + u)) - 1 = 3
+        axis = self.window(output_size=3, pseudo_random=True, random_samples=[0.5]).plan((5,)).axes[0]
+        assert axis.start.tolist() == [[0, 2, 3]]
+        assert axis.count.tolist() == [[2, 1, 2]]
+
+    @pytest.mark.parametrize("pseudo_random", [False, True])
+    @pytest.mark.parametrize("overlapping", [False, True])
+    def test_widths_are_k_or_one_more_and_tile_the_input(self, pseudo_random, overlapping):
+        rng = np.random.default_rng(0)
+        for _ in range(500):
+            size = int(rng.integers(1, 300))
+            out = int(rng.integers(1, size + 1))
+            window = self.window(output_size=out, pseudo_random=pseudo_random, overlapping=overlapping)
+            one = (0.0, 1 - 2**-53, rng.random())[int(rng.integers(3))]
+            lots = np.full(1, one) if pseudo_random else rng.random(out)
+            axis = window.plan((size,), samples=lots).axes[0]
+            starts, k = axis.start[0], size // out
+            widths = np.diff([*starts, size])
+            assert starts[0] == 0
+            assert set(widths.tolist()) <= {k, k + (size % out > 0)}
+            assert (axis.stop[0] == np.minimum(starts + widths + overlapping, size)).all()
+            assert axis.count.max() <= axis.kernel
+
+    def test_every_order_of_widths_is_equally_likely(self):
+        orders = {}
+        for seed in range(1200):
+            window = self.window(output_size=4)
+            samples = window.draw(1, (6,), seed)
+            widths = tuple(window.plan((6,), samples=samples).axes[0].count[0].tolist())
+            orders[widths] = orders.get(widths, 0) + 1
+        assert len(orders) == 6
+        assert sum((count - 200) ** 2 / 200 for count in orders.values()) < 20.52  # chi-squared, probability 0.001
+
+    def test_all_samples_and_channels_share_the_windows(self):
+        x = np.broadcast_to(np.arange(40.0).reshape(5, 8), (2, 3, 5, 8))
+        y = pk.pool(x, self.window(pooling_ratio=1.6), pk.Max(), seed=3)
+        assert y.shape == (2, 3, 3, 5)
+        assert (y == y[:1, :1]).all()
+
+    def test_ratios_and_seeds(self):
+        x = np.random.default_rng(0).standard_normal((2, 2, 20, 30))
+        window = self.window(pooling_ratio=(1.44, 1.73))
+        assert window.plan((20, 30)).out_shape == (13, 17)
+        one = pk.pool(x, window, pk.Mean(), seed=1)
+        np.testing.assert_array_equal(one, pk.pool(x, window, pk.Mean(), seed=1))
+        assert (one != pk.pool(x, window, pk.Mean(), seed=2)).any()
+        given = pk.fractional_avg_pool2d(
+            x, None, style="tensorflow", pooling_ratio=(1.44, 1.73), _random_samples=window.draw(4, (20, 30), 1)
+        )
+        np.testing.assert_array_equal(one, given)
+
+    def test_a_whole_ratio_is_plain_tiles(self):
+        x = np.random.default_rng(0).standard_normal((2, 2, 12, 9))
+        for pseudo_random in (False, True):
+            window = self.window(pooling_ratio=3, pseudo_random=pseudo_random)
+            for seed in range(5):
+                np.testing.assert_array_equal(pk.pool(x, window, pk.Max(), seed=seed), pk.max_pool2d(x, 3))
+
+    def test_a_filter_needs_windows_of_one_size(self):
+        with pytest.raises(pk.PoolError, match="filter"):
+            pk.pool(np.zeros((1, 1, 5)), self.window(output_size=2), pk.Filter((1.0, 1.0, 1.0)), seed=0)
+
+    @pytest.mark.parametrize(
+        ("settings", "blamed"),
+        [
+            ({"style": "caffe", "output_size": 2}, "style"),
+            ({"style": None, "output_size": 2}, "style"),
+            ({"style": "tensorflow", "kernel_size": 2, "output_size": 2}, "kernel_size"),
+            ({"style": "tensorflow"}, "pooling_ratio"),
+            ({"style": "tensorflow", "output_size": 2, "pooling_ratio": 2.0}, "pooling_ratio"),
+            ({"style": "tensorflow", "pooling_ratio": 0.5}, "pooling_ratio"),
+            ({"style": "tensorflow", "pooling_ratio": "2"}, "pooling_ratio"),
+            ({"style": "tensorflow", "output_size": 2, "overlapping": "no"}, "overlapping"),
+            ({"style": "tensorflow", "output_size": 2, "pseudo_random": None}, "pseudo_random"),
+            ({"kernel_size": 2, "output_size": 2, "pooling_ratio": 2.0}, "pooling_ratio"),
+            ({"kernel_size": 2, "output_size": 2, "overlapping": True}, "overlapping"),
+            ({"output_size": 2}, "kernel_size"),
+        ],
+    )
+    def test_bad_settings(self, settings, blamed):
+        with pytest.raises(pk.PoolError) as caught:
+            pk.Fractional(**settings)
+        assert f"{blamed}=" in caught.value.gave
+
+    @pytest.mark.parametrize("samples", [[0.5], [0.1, 1.0], [[0.1, 0.2]], np.zeros(2, np.int64)])
+    def test_bad_samples(self, samples):
+        with pytest.raises(pk.PoolError, match="random_samples"):
+            self.window(output_size=2, random_samples=samples).plan((5,))
+
+    def test_sizes_that_do_not_fit(self):
+        with pytest.raises(pk.PoolError, match="output_size=6"):
+            self.window(output_size=6).plan((5,))
+        with pytest.raises(pk.PoolError, match=r"pooling_ratio=7\.5"):
+            self.window(pooling_ratio=7.5).plan((5,))
 
 
 class TestUnpool:

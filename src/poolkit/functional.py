@@ -10,10 +10,11 @@ import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from poolkit.errors import entries, integer, number
+from poolkit.fractional import check_samples
 from poolkit.pooling import Array, pool, torch_backend
 from poolkit.reducer import RMS, LogSumExp, Lp, Max, Mean, Min, PowerMean, Soft, Sum
 from poolkit.unpooling import unpool
-from poolkit.window import Adaptive, Fractional, Padding, Sliding, check_samples, per_axis, wrong_length
+from poolkit.window import Adaptive, Fractional, Padding, Sliding, Style, per_axis, wrong_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -334,39 +335,99 @@ def _adaptive_avg_pool(
     return pool(input, _adaptive(rank, output_size), Mean(), data_format=data_format)
 
 
+def _fractional(
+    rank: int,
+    input: Array,
+    kernel_size: Ints | None,
+    output_size: Ints | None,
+    output_ratio: float | tuple[float, ...] | None,
+    samples: Array | None,
+    style: Style,
+    pooling_ratio: float | tuple[float, ...] | None,
+    pseudo_random: bool,
+    overlapping: bool,
+) -> Fractional:
+    if kernel_size is not None or style == "torch":
+        kernel_size = per_axis(kernel_size, "kernel_size", 1, rank)
+    if output_size is not None:
+        output_size = per_axis(output_size, "output_size", 1, rank)
+    ratios = [output_ratio, pooling_ratio]
+    for place, name in enumerate(("output_ratio", "pooling_ratio")):
+        given = entries(ratios[place])
+        if given is not None and len(given) != rank:
+            if len(given) != 1:
+                raise wrong_length(name, given, len(given), rank)
+            ratios[place] = given[0]
+    if samples is not None and style == "torch" and torch_backend(input) is None:
+        check_samples(samples, rank, "_random_samples")
+    return Fractional(
+        kernel_size,
+        output_size,
+        ratios[0],
+        samples,
+        style=style,
+        pooling_ratio=ratios[1],
+        pseudo_random=pseudo_random,
+        overlapping=overlapping,
+    )
+
+
 def _fractional_max_pool(
     rank: int,
     input: Array,
-    kernel_size: Ints,
+    kernel_size: Ints | None,
     output_size: Ints | None = None,
     output_ratio: float | tuple[float, ...] | None = None,
     return_indices: bool = False,
     _random_samples: Array | None = None,
     *,
+    style: Style = "torch",
+    pooling_ratio: float | tuple[float, ...] | None = None,
+    pseudo_random: bool = False,
+    overlapping: bool = False,
     data_format: str = "channels_first",
     seed: int | None = None,
 ) -> Array:
     """Takes the largest cell of windows at pseudo-random places, over {n} axes (Graham, 2014).
 
-    Arguments are those of torch.nn.functional.fractional_max_pool{n}d and a seed; for the places see
-    `poolkit.Fractional`; errors and dtypes those of `pool`.
+    Arguments are those of torch.nn.functional.fractional_max_pool{n}d, then those of tf.nn.fractional_max_pool for its
+    style, and a seed; for the places see `poolkit.Fractional`; errors and dtypes those of `pool`.
 
     >>> import numpy as np, poolkit as pk
     >>> pk.fractional_max_pool{n}d(np.zeros((2, 3{in})), 2, output_ratio=0.5, seed=0).shape
     (2, 3{out})
     """
-    kernel = per_axis(kernel_size, "kernel_size", 1, rank)
-    if output_size is not None:
-        output_size = per_axis(output_size, "output_size", 1, rank)
-    ratios = entries(output_ratio)
-    if ratios is not None and len(ratios) != rank:
-        if len(ratios) != 1:
-            raise wrong_length("output_ratio", output_ratio, len(ratios), rank)
-        output_ratio = ratios[0]
-    if _random_samples is not None and torch_backend(input) is None:
-        check_samples(_random_samples, rank, "_random_samples")
-    window = Fractional(kernel, output_size, output_ratio, _random_samples)
+    layout = (style, pooling_ratio, pseudo_random, overlapping)
+    window = _fractional(rank, input, kernel_size, output_size, output_ratio, _random_samples, *layout)
     return pool(input, window, Max(), return_indices=return_indices, data_format=data_format, seed=seed)
+
+
+def _fractional_avg_pool(
+    rank: int,
+    input: Array,
+    kernel_size: Ints | None,
+    output_size: Ints | None = None,
+    output_ratio: float | tuple[float, ...] | None = None,
+    _random_samples: Array | None = None,
+    *,
+    style: Style = "torch",
+    pooling_ratio: float | tuple[float, ...] | None = None,
+    pseudo_random: bool = False,
+    overlapping: bool = False,
+    data_format: str = "channels_first",
+    seed: int | None = None,
+) -> Array:
+    """Takes the mean of windows at pseudo-random places, over {n} axes.
+
+    Arguments are those of `fractional_max_pool{n}d`; errors and dtypes those of `pool`.
+
+    >>> import numpy as np, poolkit as pk
+    >>> pk.fractional_avg_pool{n}d(np.zeros((2, 3{in})), None, style="tensorflow", pooling_ratio=2, seed=0).shape
+    (2, 3{out})
+    """
+    layout = (style, pooling_ratio, pseudo_random, overlapping)
+    window = _fractional(rank, input, kernel_size, output_size, output_ratio, _random_samples, *layout)
+    return pool(input, window, Mean(), data_format=data_format, seed=seed)
 
 
 def _max_unpool(
@@ -412,4 +473,5 @@ soft_pool1d, soft_pool2d, soft_pool3d = by_rank(_soft_pool)
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = by_rank(_adaptive_max_pool)
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = by_rank(_adaptive_avg_pool)
 fractional_max_pool1d, fractional_max_pool2d, fractional_max_pool3d = by_rank(_fractional_max_pool)
+fractional_avg_pool1d, fractional_avg_pool2d, fractional_avg_pool3d = by_rank(_fractional_avg_pool)
 max_unpool1d, max_unpool2d, max_unpool3d = by_rank(_max_unpool)

@@ -1,7 +1,7 @@
 """The named functions of reducers that no other library names: made from their records, one line each.
 
-Each takes a NumPy array or a torch tensor, the window's size, the record's fields, and then the rest of the window as
-`poolkit.functional` has it.
+Each takes a NumPy array or a torch tensor, the window's size, what the record cannot do without, then the rest of the
+window as `poolkit.functional` has it, and by name alone what has a default: `std_pool2d(x, 3, 1)` is a stride.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ def _of(kind: type[Reducer], name: str, example: str = "") -> tuple[Callable[...
     seeded = any(field.name == "sample" for field in fields)
     chooses = seeded or isinstance(inspect.getattr_static(kind, "selects"), property)
     plain = [Parameter(one, Parameter.POSITIONAL_OR_KEYWORD) for one in _BEFORE]
-    for field in fields:
-        if not field.kw_only:
-            default = Parameter.empty if field.default is dataclasses.MISSING else field.default
-            plain.append(Parameter(field.name, Parameter.POSITIONAL_OR_KEYWORD, default=default))
+    needed = [field for field in fields if field.default is dataclasses.MISSING]
+    chosen = [field for field in fields if field.default is not dataclasses.MISSING]
+    plain += [Parameter(field.name, Parameter.POSITIONAL_OR_KEYWORD) for field in needed]
     plain += [Parameter(one, Parameter.POSITIONAL_OR_KEYWORD, default=default) for one, default in _WINDOW]
-    last = [Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default) for field in fields if field.kw_only]
+    last = [Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default) for field in chosen]
     last += [Parameter("return_indices", Parameter.KEYWORD_ONLY, default=False)] * chooses
     last.append(Parameter("data_format", Parameter.KEYWORD_ONLY, default="channels_first"))
     last += [Parameter("seed", Parameter.KEYWORD_ONLY, default=None)] * seeded

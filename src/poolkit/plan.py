@@ -48,7 +48,9 @@ def output_size(size: int, kernel: int, stride: int, before: int, after: int, di
 class AxisPlan:
     """The windows along one axis, as intervals of cells that exist.
 
-    Window ``j`` takes ``start[j], start[j] + step, ...`` below ``stop[j]``: always at least one cell.
+    Window ``j`` takes ``start[j], start[j] + step, ...`` below ``stop[j]``: always at least one cell. Those of kind
+    "starts" hold `kernel` cells each. With ``after > 0`` they may differ: each ends ``after - 1`` cells past the start
+    of the next one, the last with the input, and none is longer than `kernel`.
     """
 
     kind: Kind
@@ -71,6 +73,11 @@ class AxisPlan:
     def step(self) -> int:
         """Distance between the taps of a window."""
         return self.dilation
+
+    @property
+    def reaches(self) -> bool:
+        """Whether each window reaches to the next one, and so may have a length of its own."""
+        return self.kind == "starts" and self.after > 0
 
     @property
     def effective(self) -> int:
@@ -103,12 +110,17 @@ class AxisPlan:
         if self.kind == "adaptive":
             # ceil(a / b) = floor((a + b - 1) / b), with b - 1 taken into the remainder
             return _frozen(self._shared_out(np.arange(1, self.out + 1, dtype=np.int64), self.out - 1))
+        if self.reaches:
+            begin = self._begin
+            ends = np.full_like(begin, self.size)
+            ends[:, :-1] = np.minimum(begin[:, 1:] + self.after - 1, self.size)
+            return _frozen(ends)
         return _frozen(self.start + (self.count - 1) * self.dilation + 1)
 
     @cached_property
     def count(self) -> Int64Array:
         """Taps of each window that exist."""
-        if self.kind == "adaptive":
+        if self.kind == "adaptive" or self.reaches:
             return _frozen(self.stop - self.start)
         begin = self._begin
         before = (self.start - begin) // self.dilation

@@ -173,7 +173,7 @@ def run(
     samples = None
     if isinstance(window, Fractional) and window.random_samples is None:
         planes = math.prod(x.shape[:-rank])
-        samples = window.draw(max(planes, 1), rank, seed, x.dtype)
+        samples = window.draw(max(planes, 1), x.shape[-rank:], seed, x.dtype)
     itemsize = max(x.dtype.itemsize, 8 if return_indices or reducer.widens else 1)
     plan = plan_for(window, x.shape, rank, samples=samples, itemsize=itemsize)
     y, indices, saved = arrays.forward(

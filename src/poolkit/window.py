@@ -6,14 +6,23 @@ the `Plan` of one input size, cached per window and sizes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from poolkit.errors import PoolError, PoolTypeError, entries, flag, integer, integers, number, show
+from poolkit.fractional import (
+    Tiles,
+    check_lots,
+    check_samples,
+    fractional_starts,
+    fractional_starts_shape,
+    tiled_lots,
+    tiled_starts,
+)
 from poolkit.plan import AxisPlan, Plan, check_cells, check_sizes, sliding_axis
 
 if TYPE_CHECKING:
@@ -21,6 +30,8 @@ if TYPE_CHECKING:
 
 Padding = int | str | tuple[int | tuple[int, int], ...]
 SAME_NAMES = ("same", "same_lower", "valid")
+Style = Literal["torch", "tensorflow"]
+STYLES: tuple[Style, ...] = get_args(Style)
 
 
 @runtime_checkable
@@ -208,48 +219,77 @@ class Global:
 
 @dataclass(frozen=True)
 class Fractional:
-    """Windows of `kernel_size` cells at pseudo-random places, about ``size / output_size`` apart (Graham, 2014).
+    """Windows at pseudo-random places, about ``size / output_size`` apart (Graham, 2014), in one of two styles.
 
-    With ``a = (size - kernel) / (out - 1)`` and a uniform ``u`` in [0, 1) for every sample, channel and axis, window
-    ``i`` starts at ``floor((i + u) a) - floor(u a)`` and the last one ends the input.
+    In torch's style windows have `kernel_size` cells. With ``a = (size - kernel) / (out - 1)`` and a uniform ``u`` in
+    [0, 1) for every sample, channel and axis, window ``i`` starts at ``floor((i + u) a) - floor(u a)`` and the last one
+    ends the input. Windows may overlap or leave cells out.
+
+    In TensorFlow's style windows tile the input, the same for all samples and channels. Their widths are
+    ``k = floor(size / out)`` or k + 1: in an order that is drawn, or, with `pseudo_random`, so that window ``i > 0``
+    starts at ``ceil((i + u) size / out) - 1`` with one uniform ``u`` an axis, scaled to what leaves no other width.
 
     Args:
-        kernel_size: cells of a window; an int, or one per axis.
+        kernel_size: cells of a window; an int, or one per axis. Torch's style only.
         output_size: windows per axis, or
-        output_ratio: windows as a fraction of the input, in (0, 1]; exactly one of the two is given.
-        random_samples: the uniforms, ``[N, C, axes]``; the first column drives the last axis in 2-D and the first
-            axis in 3-D, as in torch. None: drawn from the seed given to `poolkit.pool`.
+        output_ratio: windows as a fraction of the input, in (0, 1], or
+        pooling_ratio: how many times smaller the output is, at least 1, as TensorFlow gives it; exactly one of the
+            three is given, `pooling_ratio` in TensorFlow's style only.
+        random_samples: the uniforms. Torch's style: ``[N, C, axes]``; the first column drives the last axis in 2-D and
+            the first axis in 3-D, as in torch. TensorFlow's: one for each window of each axis in turn (the lowest make
+            the wide windows), or with `pseudo_random` one an axis. None: drawn from the seed given to `poolkit.pool`.
+        style: "torch" or "tensorflow".
+        pseudo_random: TensorFlow's style: evenly spread widths.
+        overlapping: TensorFlow's style: each window also has the first cell of the next one.
 
     Raises:
         PoolTypeError: an argument has a wrong type.
-        PoolError: a value is out of range, both or neither of the sizes are given, or (in `plan`) the windows do not
-            fit: ``kernel_size + output_size - 1 <= size``.
+        PoolError: a value is out of range, does not belong to the style, not exactly one of the sizes is given, or (in
+            `plan`) the windows do not fit: ``kernel_size + output_size - 1 <= size``, or ``output_size <= size``.
 
     >>> Fractional(2, output_ratio=0.5).plan((10, 10)).out_shape
     (5, 5)
+    >>> tiles = Fractional(pooling_ratio=1.5, style="tensorflow", random_samples=[0.9, 0.1, 0.5, 0.2])
+    >>> tiles.plan((6,)).axes[0].count
+    array([[1, 2, 1, 2]])
     """
 
-    kernel_size: int | tuple[int, ...]
+    kernel_size: int | tuple[int, ...] | None = None
     output_size: int | tuple[int, ...] | None = None
     output_ratio: float | tuple[float, ...] | None = None
     random_samples: Any = field(default=None, compare=False, repr=False)
+    _: KW_ONLY
+    style: Style = "torch"
+    pooling_ratio: float | tuple[float, ...] | None = None
+    pseudo_random: bool = False
+    overlapping: bool = False
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "kernel_size", integers(self.kernel_size, "kernel_size", 1))
-        if (self.output_size is None) == (self.output_ratio is None):
-            raise PoolError(
-                f"output_size={show(self.output_size)}, output_ratio={show(self.output_ratio)}",
-                "exactly one of output_size and output_ratio is given",
-                "pass output_size=... for a fixed size, or output_ratio=0.5 for half the input's",
+        if self.style not in STYLES:
+            raise (PoolError if isinstance(cast(object, self.style), str) else PoolTypeError)(
+                f"style={show(self.style)}", "style is 'torch' or 'tensorflow'", "pass one of these two words"
             )
-        if self.output_size is not None:
-            put(self, "output_size", integers(self.output_size, "output_size", 1))
-        else:
-            put(self, "output_ratio", _ratios(self.output_ratio))
-        wanted, name = (
-            (self.output_ratio, "output_ratio") if self.output_size is None else (self.output_size, "output_size")
+        put(self, "pseudo_random", flag(self.pseudo_random, "pseudo_random"))
+        put(self, "overlapping", flag(self.overlapping, "overlapping"))
+        strange = (
+            {"pooling_ratio": None, "pseudo_random": False, "overlapping": False}
+            if self.style == "torch"
+            else {"kernel_size": None}
         )
+        for name, usual in strange.items():
+            if getattr(self, name) != usual:
+                raise PoolError(
+                    f"{name}={show(getattr(self, name))} with style={self.style!r}",
+                    f"{name} belongs to the other style",
+                    f"drop {name}, or pass style={'tensorflow' if self.style == 'torch' else 'torch'!r}",
+                )
+        if self.style == "torch":
+            put(self, "kernel_size", integers(self.kernel_size, "kernel_size", 1))
+        name = self._wanted()
+        wanted = getattr(self, name)
+        wanted = integers(wanted, name, 1) if name == "output_size" else _ratios(wanted, name)
+        put(self, name, wanted)
         if isinstance(wanted, tuple) and isinstance(self.kernel_size, tuple) and len(wanted) != len(self.kernel_size):
             raise PoolError(
                 f"kernel_size={self.kernel_size}, {name}={wanted}",
@@ -258,10 +298,23 @@ class Fractional:
                 "give both the same length, or a single value for all axes",
             )
 
+    def _wanted(self) -> str:
+        """The argument that says how many windows there are; exactly one does."""
+        names = ("output_size", "output_ratio", *(() if self.style == "torch" else ("pooling_ratio",)))
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) != 1:
+            among = " and ".join(names) if len(names) == 2 else "output_size, output_ratio and pooling_ratio"
+            raise PoolError(
+                ", ".join(f"{name}={show(getattr(self, name))}" for name in names),
+                f"exactly one of {among} is given",
+                "pass output_size=... for a fixed size, or output_ratio=0.5 for half the input's",
+            )
+        return given[0]
+
     @property
     def rank(self) -> int | None:
         """Number of pooled axes if an argument is given per axis, else None."""
-        for value in (self.kernel_size, self.output_size, self.output_ratio):
+        for value in (self.kernel_size, self.output_size, self.output_ratio, self.pooling_ratio):
             if isinstance(value, tuple):
                 return len(value)
         return None
@@ -271,8 +324,15 @@ class Fractional:
         """The input: there are never more windows than cells."""
         return "input x"
 
+    @property
+    def tiles(self) -> Tiles | None:
+        """How TensorFlow's windows are laid out; None in torch's style."""
+        if self.style == "torch":
+            return None
+        return "pseudo" if self.pseudo_random else "random"
+
     def plan(self, sizes: Sequence[int], *, samples: npt.NDArray[Any] | None = None) -> Plan:
-        """The plan for these sizes; `samples` holds the uniforms, ``[planes or 1, axes]`` or ``[N, C, axes]``.
+        """The plan for these sizes; `samples` holds the uniforms, as `random_samples` or ``[planes or 1, axes]``.
 
         Without samples (here or in the record) every ``u`` is 0: enough for shapes.
         """
@@ -280,43 +340,63 @@ class Fractional:
         samples = self.random_samples if samples is None else samples
         if samples is None:
             return base
+        made: list[AxisPlan] = []
+        if self.tiles is not None:
+            lots = check_lots(samples, tiled_lots([axis.out for axis in base.axes], self.tiles), "random_samples")
+            for axis in base.axes:
+                count = tiled_lots([axis.out], self.tiles)
+                made.append(replace(axis, starts=tiled_starts(axis.size, axis.out, lots[:count], self.tiles)))
+                lots = lots[count:]
+            return Plan(tuple(made))
         columns = check_samples(samples, len(sizes), "random_samples")
         # torch keeps its samples in the order W, H for images, but T, H, W for volumes
         order = (1, 0) if len(sizes) == 2 else range(len(sizes))
-        return Plan(
-            tuple(
-                AxisPlan("starts", axis.size, axis.out, axis.kernel, starts=fractional_starts(axis, columns[:, column]))
-                for axis, column in zip(base.axes, order, strict=True)
-            )
-        )
+        for axis, column in zip(base.axes, order, strict=True):
+            made.append(replace(axis, starts=fractional_starts(axis, columns[:, column])))
+        return Plan(tuple(made))
 
-    def draw(self, planes: int, rank: int, seed: int | None, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-        """Uniforms for `planes` planes (samples times channels) from NumPy's default generator: ``[planes, rank]``."""
+    def draw(
+        self, planes: int, sizes: Sequence[int], seed: int | None, dtype: npt.DTypeLike = np.float32
+    ) -> npt.NDArray[Any]:
+        """Uniforms from NumPy's default generator, for `planes` planes (samples times channels): ``[planes, axes]``.
+
+        TensorFlow's style shares them between planes.
+        """
         if seed is not None:
             seed = integer(seed, "seed", 0)
+        source = np.random.default_rng(seed)
+        if self.tiles is not None:
+            return source.random(tiled_lots(_cached_plan(self, tuple(sizes)).out_shape, self.tiles))
         kind = np.float64 if np.dtype(dtype) == np.float64 else np.float32
-        return np.random.default_rng(seed).random((planes, rank), dtype=kind)
+        return source.random((planes, len(sizes)), dtype=kind)
 
     def _axes(self, sizes: tuple[int, ...]) -> tuple[AxisPlan, ...]:
         rank = len(sizes)
-        kernels = spread(self.kernel_size, rank)
-        if self.output_size is not None:
-            outs, given = spread(self.output_size, rank), f"output_size={self.output_size}"
-        else:
-            ratios = self.output_ratio if isinstance(self.output_ratio, tuple) else (self.output_ratio,) * rank
-            outs = tuple(int(size * cast(float, ratio)) for size, ratio in zip(sizes, ratios, strict=True))
-            given = f"output_ratio={self.output_ratio}"
-        for axis, (size, kernel, out) in enumerate(zip(sizes, kernels, outs, strict=True)):
-            where = f"on an axis of size {size} (pooled axis {axis})"
+        name = self._wanted()
+        given = f"{name}={getattr(self, name)}"
+        wanted: Any = spread(getattr(self, name), rank)
+        if name == "output_ratio":
+            wanted = [int(size * ratio) for size, ratio in zip(sizes, wanted, strict=True)]
+        elif name == "pooling_ratio":
+            wanted = [int(size / ratio) for size, ratio in zip(sizes, wanted, strict=True)]
+        outs = cast("Sequence[int]", wanted)
+        for axis, (size, out) in enumerate(zip(sizes, outs, strict=True)):
             if out < 1:
+                rule, do = "floor(size * output_ratio)", f"use an output_ratio of at least {1 / size:.6g}"
+                if name == "pooling_ratio":
+                    rule, do = "floor(size / pooling_ratio)", f"use a pooling_ratio of at most {size}"
                 raise PoolError(
-                    f"{given} {where}",
-                    f"the ratio leaves at least one window: floor(size * output_ratio) >= 1, here {out}",
-                    f"use an output_ratio of at least {1 / size:.6g}",
+                    f"{given} on an axis of size {size} (pooled axis {axis})",
+                    f"the ratio leaves at least one window: {rule} >= 1, here {out}",
+                    do,
                 )
+        if self.kernel_size is None:
+            return tuple(self._tiled(size, out, given) for size, out in zip(sizes, outs, strict=True))
+        kernels = spread(self.kernel_size, rank)
+        for axis, (size, kernel, out) in enumerate(zip(sizes, kernels, outs, strict=True)):
             if kernel + out - 1 > size:
                 raise PoolError(
-                    f"kernel_size={kernel} with {given} {where}",
+                    f"kernel_size={kernel} with {given} on an axis of size {size} (pooled axis {axis})",
                     f"the windows fit: kernel_size + output_size - 1 <= size, here {kernel} + {out} - 1 <= {size}",
                     f"use a kernel_size of at most {max(size - out + 1, 1)} or fewer outputs",
                 )
@@ -325,50 +405,20 @@ class Fractional:
             for size, kernel, out in zip(sizes, kernels, outs, strict=True)
         )
 
+    def _tiled(self, size: int, out: int, given: str) -> AxisPlan:
+        if out > size:
+            raise PoolError(
+                f"{given} on an axis of size {size}",
+                f"every window has a cell of its own: output_size <= size, here {out} <= {size}",
+                f"use an output_size of at most {size}",
+            )
+        tiles = self.tiles or "random"
+        longest = min(-(-size // out) + self.overlapping, size)
+        starts = tiled_starts(size, out, np.zeros(tiled_lots([out], tiles)), tiles)
+        return AxisPlan("starts", size, out, longest, after=1 + self.overlapping, starts=starts)
+
 
 WINDOWS = (Sliding, Adaptive, Fractional, Global)
-
-
-def fractional_starts_shape(size: int, out: int, kernel: int) -> npt.NDArray[np.int64]:
-    """The starts for ``u = 0``."""
-    return fractional_starts(AxisPlan("starts", size, out, kernel), np.zeros(1, np.float64))
-
-
-def fractional_starts(axis: AxisPlan, uniforms: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Window starts ``[len(uniforms), out]``, worked out in the uniforms' own precision, as torch does."""
-    kind = uniforms.dtype.type
-    room = axis.size - axis.kernel
-    starts = np.full((len(uniforms), axis.out), room, dtype=np.int64)
-    if axis.out > 1:
-        alpha = kind(room) / kind(axis.out - 1)
-        u = uniforms[:, None]
-        windows = np.arange(axis.out - 1).astype(uniforms.dtype)
-        places = ((windows + u) * alpha).astype(np.int64) - (u * alpha).astype(np.int64)
-        starts[:, :-1] = np.clip(places, 0, room)  # rounding must never carry a window past the end
-    return starts
-
-
-def check_samples(samples: Any, rank: int, name: str) -> npt.NDArray[Any]:
-    """The uniforms as a float array ``[planes, rank]``, or an error that names them."""
-    array = np.asarray(samples)
-    if array.dtype.kind != "f":
-        raise PoolTypeError(
-            f"{name} of dtype {array.dtype}", f"{name} holds floats in [0, 1)", f"pass {name} as a float32 array"
-        )
-    if array.ndim not in (2, 3) or array.shape[-1] != rank:
-        raise PoolError(
-            f"{name} of shape {array.shape}",
-            f"{name} has one uniform for each sample, channel and pooled axis: (N, C, {rank})",
-            f"pass {name} of shape (N, C, {rank})",
-        )
-    inside = (array >= 0) & (array < 1)
-    if not inside.all():
-        bad = array[~inside].flat[0]
-        raise PoolError(
-            f"{name} with the value {bad}", f"values of {name} lie in [0, 1), here {bad}", "draw them uniformly there"
-        )
-    flat = array.reshape(-1, rank)
-    return flat.astype(np.float32) if flat.dtype.itemsize < 4 else flat
 
 
 def spread(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -440,7 +490,7 @@ def plan_for(window: Window, shape: Sequence[int], rank: int, *, samples: Any = 
 
 
 def _given_per_axis(window: Window) -> str:
-    names = ("kernel_size", "stride", "padding", "dilation", "output_size", "output_ratio")
+    names = ("kernel_size", "stride", "padding", "dilation", "output_size", "output_ratio", "pooling_ratio")
     given = ((name, getattr(window, name, None)) for name in names)
     return ", ".join(f"{name}={show(value)}" for name, value in given if entries(value)) or show(window)
 
@@ -501,20 +551,27 @@ def _output_sizes(value: object) -> int | tuple[int | None, ...] | None:
     return integers(value, "output_size", 1)
 
 
-def _ratios(value: object) -> float | tuple[float, ...]:
+def _ratios(value: object, name: str) -> float | tuple[float, ...]:
     given = entries(value)
     items = (value,) if given is None else given
+    example = 0.5 if name == "output_ratio" else 1.4
     if not 1 <= len(items) <= 3:
         raise PoolError(
-            f"output_ratio={show(value)}",
-            f"output_ratio holds one number, or one for each of 1 to 3 pooled axes, here {len(items)}",
-            "pass a number such as output_ratio=0.5",
+            f"{name}={show(value)}",
+            f"{name} holds one number, or one for each of 1 to 3 pooled axes, here {len(items)}",
+            f"pass a number such as {name}={example}",
         )
-    ratios = tuple(number(item, "output_ratio", low=0.0) for item in items)
-    if max(ratios) > 1:
+    ratios = tuple(number(item, name, low=0.0) for item in items)
+    if name == "output_ratio" and max(ratios) > 1:
         raise PoolError(
             f"output_ratio={show(value)}",
             f"0 < output_ratio <= 1, here {max(ratios)}",
             "pooling never makes more windows than there are cells: use a ratio of at most 1",
+        )
+    if name == "pooling_ratio" and min(ratios) < 1:
+        raise PoolError(
+            f"pooling_ratio={show(value)}",
+            f"pooling_ratio >= 1, here {min(ratios)}",
+            "pooling never makes more windows than there are cells: use a ratio of at least 1",
         )
     return ratios if given is not None else ratios[0]

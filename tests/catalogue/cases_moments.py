@@ -1,4 +1,4 @@
-"""Cases of statistics over time."""
+"""Cases of statistics over time, and of the spread of sliding windows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from cases import Case
 
 from poolkit import nn
 from poolkit.reference import moments as oracle
+from poolkit.reference.sliding import slide
 
 _rng = np.random.default_rng(13)
 MASK = np.array([[1, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 1, 0, 1, 0]], bool)
@@ -31,6 +32,15 @@ def _statistics(unbiased: bool = False):
 def _attentive(state, x, real=None, lengths=None):
     hidden, scores = ((state[f"{name}.weight"][:, :, 0], state[f"{name}.bias"]) for name in ("W", "V"))
     return oracle.attentive_statistics_pool(x, _mask(x, real, lengths), hidden, state.get("W_context.weight"), scores)
+
+
+# kernel, stride, padding, dilation
+_BORDER = ((3, 3), (2, 2), (1, 1), (1, 1))
+_LINE = ((3,), (1,), (1,), (2,))
+
+
+def _spread(window, unbiased: bool, power: float):
+    return lambda state, x: slide(x, lambda cells, channel: oracle.variance(cells, unbiased=unbiased) ** power, *window)
 
 
 CASES = [
@@ -64,5 +74,27 @@ CASES = [
         _attentive,
         keywords={"lengths": np.array([2, 5, 0])},
         label="own-frame",
+    ),
+    Case(
+        "var_pool",
+        lambda: nn.VarPool2d(*_BORDER),
+        (draw(2, 2, 5, 6),),
+        _spread(_BORDER, False, 1.0),
+        others=((draw(1, 3, 3, 4),),),
+    ),
+    Case(
+        "var_pool",
+        lambda: nn.VarPool1d(*_LINE, unbiased=True),
+        (draw(2, 2, 9),),
+        _spread(_LINE, True, 1.0),
+        label="unbiased",
+    ),
+    Case("std_pool", lambda: nn.StdPool2d(*_BORDER), (draw(2, 2, 5, 6),), _spread(_BORDER, False, 0.5)),
+    Case(
+        "std_pool",
+        lambda: nn.StdPool3d(2, unbiased=True),
+        (draw(1, 2, 4, 4, 5),),
+        _spread(((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1)), True, 0.5),
+        label="volumes",
     ),
 ]

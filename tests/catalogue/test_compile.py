@@ -1,4 +1,4 @@
-"""Modules on torch operations alone become one graph: no value of a tensor decides what Python does."""
+"""Modules become one graph: no value of a tensor decides what Python does."""
 
 import pytest
 import torch
@@ -7,7 +7,9 @@ from test_modules import keywords, make, outputs, tensors
 
 from poolkit.catalog import entry
 
-CASES = [case for case in all_cases() if entry(case.entry).family in {"moments", "attention", "sequence"}]
+FAMILIES = {"order", "random", "moments", "attention", "sequence"}
+# A seed makes a generator, which torch.compile cannot hold.
+CASES = [case for case in all_cases() if entry(case.entry).family in FAMILIES and "generator" not in case.keywords]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

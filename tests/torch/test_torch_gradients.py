@@ -43,6 +43,7 @@ WINDOWS = [
     pk.Global(),
     pk.Global(keepdims=False),
     pk.Fractional(2, output_ratio=0.6),
+    pk.Fractional(pooling_ratio=1.4, style="tensorflow", overlapping=True),
 ]
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import poolkit as pk
-from poolkit import arrays
+from poolkit import arrays, nn
 from poolkit.plan import AxisPlan, Plan
 from poolkit.torch.functional import max_unpool, pool
 
@@ -357,3 +357,40 @@ def test_a_window_with_starts_of_its_own_sees_the_same_cells_as_in_numpy(rank, r
     assert torch.equal(pool(x.detach(), Listed(), reducer), y)
     (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
     np.testing.assert_array_equal(dx.numpy(), arrays.backward(np.ones_like(expected), saved))
+
+
+@pytest.mark.parametrize("pseudo_random", [False, True])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_tensorflow_windows_are_those_of_numpy(pseudo_random, overlapping):
+    x = data(2)
+    layout = {"style": "tensorflow", "pseudo_random": pseudo_random, "overlapping": overlapping, "pooling_ratio": 1.4}
+    window = pk.Fractional(**layout)
+    for seed in range(5):
+        lots = window.draw(1, x.shape[2:], seed)
+        given = pk.Fractional(**layout, random_samples=lots)
+        for reducer in (pk.Max(), pk.Mean(), pk.Median()):
+            want = pk.pool(x.numpy(), given, reducer)
+            np.testing.assert_allclose(pool(x, given, reducer).numpy(), want, rtol=1e-6)
+        module = nn.FractionalAvgPool2d(None, **layout, _random_samples=torch.from_numpy(lots))
+        np.testing.assert_allclose(module(x).numpy(), pk.pool(x.numpy(), given, pk.Mean()), rtol=1e-6)
+    torch.manual_seed(3)
+    first = nn.FractionalMaxPool2d(None, **layout)(x)
+    torch.manual_seed(3)
+    assert same(first, nn.FractionalMaxPool2d(None, **layout)(x))
+
+
+def test_tensorflow_samples_of_a_wrong_kind():
+    x = torch.zeros(1, 1, 5)
+    for samples in (torch.zeros(3), torch.zeros(2).long(), torch.ones(2), torch.zeros(1, 2)):
+        with pytest.raises(pk.PoolError, match="_random_samples"):
+            nn.FractionalMaxPool1d(None, 2, style="tensorflow", _random_samples=samples)(x)
+
+
+def test_means_over_fractional_windows_are_those_of_torch_for_the_maximum():
+    """The same samples put the windows of both poolings in the same places."""
+    x, samples = data(2), torch.rand(2, 3, 2)
+    got = nn.FractionalAvgPool2d(2, output_ratio=0.5, _random_samples=samples)(x)
+    window = pk.Fractional(2, output_ratio=0.5, random_samples=samples)
+    assert same(got, pool(x, window, pk.Mean()))
+    assert same(got, pk.fractional_avg_pool2d(x, 2, output_ratio=0.5, _random_samples=samples))
+    assert bool((got <= nn.FractionalMaxPool2d(2, output_ratio=0.5, _random_samples=samples)(x)).all())

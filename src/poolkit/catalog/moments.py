@@ -1,13 +1,101 @@
-"""Poolings by statistical moments."""
+"""Poolings by statistical moments: the spread of windows, and statistics over time."""
 
 from __future__ import annotations
 
-from poolkit.catalog.entry import Entry
+from poolkit import reducer, window
+from poolkit.catalog.entry import SLIDING, Entry
 
 _TIME = "(N, C, L), mask (N, L) or lengths (N,) -> (N, 2 C)"
 _EPS = ("eps", "the smallest variance", "方差的下限")
 
+_UNBIASED = ("unbiased", "divide the squares by n - 1 instead of n", "平方和除以 n − 1 而不是 n")
+_PASSES = (
+    "Two passes over each window, one for the mean and one for the squares. Training keeps the input.",
+    "每个窗口扫两遍，一遍求平均，一遍求平方。训练时保存输入。",
+)
+
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        family="moments",
+        name="var_pool",
+        en="Variance pooling",
+        zh="方差池化",
+        formula="y = mean (x - mean x)^2",
+        latex=r"y = \frac{1}{n} \sum_{i} (x_i - \mu)^2, \quad \mu = \frac{1}{n} \sum_{i} x_i",
+        reducer=reducer.Var,
+        window=window.Sliding,
+        modules=("VarPool1d", "VarPool2d", "VarPool3d"),
+        parameters=(*SLIDING, _UNBIASED),
+        source="Fisher, 1918 (Transactions of the Royal Society of Edinburgh 52), for the name",
+        when="How rough a place is, whatever its brightness: texture, focus, noise, activity of a signal. Its windows "
+        "are the local statistics of contrast normalisation.",
+        when_zh="描述某处有多粗糙，与亮度无关：纹理、对焦、噪声、信号的活跃程度。对比度归一化用的就是这样的局部统计量。",
+        unless=(
+            (
+                "Where the unit should stay that of the input: the deviation has it. Where heavy tails are usual: one "
+                "outlier, squared, is all that is seen."
+            ),
+            "希望单位与输入一致时：应使用标准差。常有极端值时：一个离群值平方之后就盖过一切。",
+        ),
+        gradient=(
+            "2 (x_i - mean) / n: cells are pushed from or to the mean of their window, in total not at all.",
+            "2 (x_i − 均值) / n：格子被推离或拉向窗口的均值，总和为 0。",
+        ),
+        cost=_PASSES,
+        traps=(
+            (
+                (
+                    "mean x^2 - (mean x)^2 cancels where the mean is large, and may turn negative. Here the "
+                    "differences are squared."
+                ),
+                "mean x² − (mean x)² 在均值很大时会相互抵消，甚至变负。这里对差值取平方。",
+            ),
+            (
+                "torch.var divides by n - 1 by default, NumPy and this by n.",
+                "torch.var 默认除以 n − 1，NumPy 与这里除以 n。",
+            ),
+        ),
+        ships=("PyTorch Geometric (sets)",),
+        call="y = pk.var_pool2d(x, 3, stride=2, padding=1)",
+    ),
+    Entry(
+        family="moments",
+        name="std_pool",
+        en="Standard-deviation pooling",
+        zh="标准差池化",
+        formula="y = sqrt(mean (x - mean x)^2)",
+        latex=r"y = \sqrt{\frac{1}{n} \sum_{i} (x_i - \mu)^2}, \quad \mu = \frac{1}{n} \sum_{i} x_i",
+        reducer=reducer.Std,
+        window=window.Sliding,
+        modules=("StdPool1d", "StdPool2d", "StdPool3d"),
+        parameters=(*SLIDING, _UNBIASED),
+        source="named by Pearson, 1894; pooled beside the mean: Snyder et al., 2018 (X-Vectors)",
+        when="Roughness in the unit of the input: next to the mean of the same window it tells texture from flat "
+        "colour, as style losses and speaker embeddings do over whole maps.",
+        when_zh="以输入的单位表示粗糙程度：与同一窗口的平均放在一起，可以区分纹理与纯色；"
+        "风格损失和说话人嵌入在整幅特征图上也是这样做的。",
+        unless=(
+            "Where windows are often constant and gradients should pull them apart: at 0 it has none.",
+            "窗口常为常数而又希望梯度把格子拉开时：在 0 处没有梯度。",
+        ),
+        gradient=(
+            "(x_i - mean) / (n y), of length 1 / sqrt(n) whatever the values; 0 where y is 0.",
+            "(x_i − 均值) / (n y)，无论数值如何，长度总是 1/√n；y 为 0 时是 0。",
+        ),
+        cost=_PASSES,
+        traps=(
+            (
+                "The derivative of a root at 0 is infinite: written by hand, one flat window makes NaN of a network.",
+                "平方根在 0 处的导数无穷大：自己写时，一个平坦的窗口就会让整个网络变成 NaN。",
+            ),
+            (
+                "torch.std divides by n - 1 by default, NumPy and this by n.",
+                "torch.std 默认除以 n − 1，NumPy 与这里除以 n。",
+            ),
+        ),
+        ships=("PyTorch Geometric (sets)",),
+        call="y = pk.std_pool2d(x, 3, stride=2, padding=1)",
+    ),
     Entry(
         family="moments",
         name="statistics_pool",

@@ -33,6 +33,18 @@ PROMISES_ZH = {
         "相似度不超过 1，因此不会上溢；半精度以 float32 累加。"
     ),
     "Scaled, so that no power overflows or vanishes on the way.": "计算中先缩放，任何乘方都不会上溢或消失。",
+    "A NaN in a window makes its output NaN, and the reported index, where there is one, is that of the first NaN.": (
+        "窗口里有 NaN，输出就是 NaN；若返回位置，则是第一个 NaN 的位置。"
+    ),
+    "Of equal cells the first in row-major order counts as the larger one.": "相等时，行优先顺序中靠前的格子视为较大。",
+    "Exact where one cell is taken; weighted sums accumulate in float32 or wider.": (
+        "取单个格子时结果精确；加权和以 float32 或更高精度累加。"
+    ),
+    "Equal cells are equally likely.": "相等的格子被抽中的概率相同。",
+    "Equal cells share their ranks; the first of them is reported.": "相等的格子共用名次，返回其中第一个的位置。",
+    "A drawn cell is exact. Probabilities and means accumulate in float32 or wider.": (
+        "抽中的格子原样返回。概率与平均以 float32 或更高精度累加。"
+    ),
     "The largest exponent is taken out first, so nothing overflows; half precision accumulates in float32.": (
         "先提出最大的指数，因此不会上溢；半精度以 float32 累加。"
     ),

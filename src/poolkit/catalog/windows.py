@@ -7,6 +7,27 @@ from poolkit.catalog.entry import INDICES, KERNEL, OUTPUT, Entry
 
 _ANY_SIZE = "(N, C, *sizes) -> (N, C, *output_size)"
 
+_LAYOUT = (
+    (
+        "output_ratio",
+        "instead of output_size: the share of each side, in (0, 1]",
+        "代替 output_size：每边保留的比例，在（0，1] 内",
+    ),
+    ("style", '"torch": windows of one size; "tensorflow": they tile', '"torch"：窗口大小相同；"tensorflow"：铺满输入'),
+    (
+        "pooling_ratio",
+        "TensorFlow's style, instead of output_size: how many times smaller the output is",
+        "TensorFlow 方式，代替 output_size：输出缩小的倍数",
+    ),
+    ("pseudo_random", "TensorFlow's style: evenly spread widths", "TensorFlow 方式：宽度均匀分布"),
+    (
+        "overlapping",
+        "TensorFlow's style: each window also has the first cell of the next one",
+        "TensorFlow 方式：每个窗口还包含下一个窗口的第一格",
+    ),
+    ("seed", "of the random places of the windows", "窗口随机位置的种子"),
+)
+
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         family="local",
@@ -127,16 +148,11 @@ ENTRIES: tuple[Entry, ...] = (
         r"y_j = \max_{s_j \le i < s_j + k} x_i",
         reducer=reducer.Max,
         window=window.Fractional,
-        modules=("FractionalMaxPool2d", "FractionalMaxPool3d"),
+        modules=("FractionalMaxPool1d", "FractionalMaxPool2d", "FractionalMaxPool3d"),
         parameters=(
             KERNEL,
             OUTPUT,
-            (
-                "output_ratio",
-                "instead of output_size: the share of each side, in (0, 1]",
-                "代替 output_size：每边保留的比例，在（0，1] 内",
-            ),
-            ("seed", "of the random places of the windows", "窗口随机位置的种子"),
+            *_LAYOUT,
             INDICES,
         ),
         source="Graham, 2014 (arXiv:1412.6071)",
@@ -178,10 +194,13 @@ ENTRIES: tuple[Entry, ...] = (
         traps=(
             (
                 (
-                    "torch's windows all have k cells and may leave cells out; TensorFlow's are k or k + 1 wide and "
-                    "tile the input. The numbers of the two cannot agree."
+                    "torch's windows all have k cells and may leave cells out; TensorFlow's are k or k + 1 wide, "
+                    "tile the input and are the same for all channels. `style` chooses; their numbers cannot agree."
                 ),
-                "torch 的窗口都是 k 格，可能漏掉格子；TensorFlow 的窗口宽 k 或 k + 1，铺满输入。两者的数不会一致。",
+                (
+                    "torch 的窗口都是 k 格，可能漏掉格子；TensorFlow 的窗口宽 k 或 k + 1，铺满输入，所有通道相同。"
+                    "由 `style` 选择；两者的数不会一致。"
+                ),
             ),
             (
                 "model.eval() does not make it deterministic, neither in torch nor in TensorFlow.",
@@ -189,14 +208,58 @@ ENTRIES: tuple[Entry, ...] = (
             ),
             (
                 (
-                    "Each channel has windows of its own in torch and here, so the channels of one place no longer "
+                    "In torch's style each channel has windows of its own, so the channels of one place no longer "
                     "belong to exactly the same region."
                 ),
-                "在 torch 和这里，每个通道各有自己的窗口，因此同一位置的各通道不再对应完全相同的区域。",
+                "torch 方式下，每个通道各有自己的窗口，因此同一位置的各通道不再对应完全相同的区域。",
             ),
         ),
         ships=("torch", "TensorFlow"),
         call="y = pk.fractional_max_pool2d(x, 2, output_ratio=0.7, seed=0)",
         torch="FractionalMaxPool",
+    ),
+    Entry(
+        family="local",
+        name="fractional_avg_pool",
+        en="Fractional average pooling",
+        zh="分数平均池化",
+        formula="y[j] = mean x[s_j : s_j + k]",
+        latex=r"y_j = \frac{1}{k} \sum_{s_j \le i < s_j + k} x_i",
+        reducer=reducer.Mean,
+        window=window.Fractional,
+        modules=("FractionalAvgPool1d", "FractionalAvgPool2d", "FractionalAvgPool3d"),
+        parameters=(KERNEL, OUTPUT, *_LAYOUT),
+        source="the windows: Graham, 2014 (arXiv:1412.6071); the mean over them: TensorFlow",
+        when="As fractional max pooling, where every cell should count: shrinking by 1.4 or 1.7 a layer with a little "
+        "noise in the geometry.",
+        when_zh="与分数最大池化相同，但每个格子都应计入时：每层缩小 1.4 或 1.7 倍，并在几何上带一点噪声。",
+        unless=(
+            "Where the same factor without noise will do: adaptive average pooling gives any size and draws nothing.",
+            "只需要同样的倍数而不需要噪声时：自适应平均池化能得到任意大小，不做抽取。",
+        ),
+        phases=(
+            "The windows are drawn anew at every call, in training and in evaluation; a seed (or samples) fixes them.",
+            "每次调用都重新抽取窗口位置，训练与评估时都是如此；给定种子（或样本）则固定下来。",
+        ),
+        gradient=(
+            "Each cell of a window receives the output's gradient divided by the window's cells.",
+            "窗口内每个格子都得到输出梯度除以窗口格数。",
+        ),
+        shape=_ANY_SIZE,
+        cost=(
+            "kernel_size^d additions an output, and one random number for each axis of each plane, or for each window.",
+            "每个输出做 kernel_size^d 次加法；每个平面的每个轴取一个随机数，或每个窗口取一个。",
+        ),
+        traps=(
+            (
+                (
+                    "In torch's style windows overlap and leave cells out: the result times the cells is not the sum "
+                    "of the input. TensorFlow's windows tile."
+                ),
+                "torch 方式的窗口会重叠，也会漏掉格子：结果乘以格数并不等于输入之和。TensorFlow 方式的窗口正好铺满。",
+            ),
+        ),
+        ships=("TensorFlow",),
+        call="y = pk.fractional_avg_pool2d(x, 2, output_ratio=0.7, seed=0)",
     ),
 )

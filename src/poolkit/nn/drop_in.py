@@ -14,7 +14,7 @@ from poolkit.errors import integer, number
 from poolkit.nn._base import PoolModule, sliding
 from poolkit.reducer import Lp, Max, Mean
 from poolkit.torch.functional import Parts, Result, check_unpool_arguments, max_unpool, run
-from poolkit.window import Adaptive, Fractional, Sliding, spread
+from poolkit.window import Adaptive, Sliding, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -338,67 +338,6 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    rank = 3
-
-
-class _FractionalMaxPool(PoolModule):
-    """Maximum over windows at pseudo-random places (Graham, 2014), as torch.nn's module of the same name.
-
-    With the same torch seed it gives the same result as torch.nn's. Like there, training and evaluation both draw.
-
-    Args:
-        kernel_size: cells of a window.
-        output_size: windows per axis, or
-        output_ratio: windows as a fraction of the input; exactly one of the two is given.
-        return_indices: also return the int64 positions of the maxima in the flat plane.
-        _random_samples: the uniforms ``[N, C, axes]`` to use instead of drawing them.
-
-    Shape:
-        ``(N, C, *sizes)`` or ``(C, *sizes)`` to the same with pooled sizes.
-
-    Raises:
-        PoolError: an argument breaks a rule.
-
-    >>> import torch, poolkit.nn as nn
-    >>> nn.FractionalMaxPool2d(2, output_ratio=0.5)(torch.rand(1, 3, 8, 8)).shape
-    torch.Size([1, 3, 4, 4])
-    """
-
-    fields = ("kernel_size", "output_size", "output_ratio")
-    _random_samples: Tensor | None
-
-    def __init__(
-        self,
-        kernel_size: Any,
-        output_size: Any = None,
-        output_ratio: Any = None,
-        return_indices: bool = False,
-        _random_samples: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.kernel_size = _tuple(kernel_size, self.rank)
-        self.return_indices = return_indices
-        self.register_buffer("_random_samples", _random_samples)
-        self.output_size = None if output_size is None else _tuple(output_size, self.rank)
-        self.output_ratio = None if output_ratio is None else _tuple(output_ratio, self.rank)
-        self._check()
-
-    @staticmethod
-    def build(kernel_size: Any, output_size: Any, output_ratio: Any) -> Parts:
-        """The window and reducer of these settings."""
-        return Fractional(kernel_size, output_size, output_ratio), Max()
-
-    def forward(self, input: Tensor) -> Result:
-        """Pools `input`; with ``return_indices`` gives (values, indices)."""
-        settings = self._values()
-        return run(input, type(self).build, settings, self.rank, self.return_indices, self._random_samples)
-
-
-class FractionalMaxPool2d(_FractionalMaxPool):
-    rank = 2
-
-
-class FractionalMaxPool3d(_FractionalMaxPool):
     rank = 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from poolkit.errors import PoolError, PoolTypeError, entries, flag, integer, number, show
 from poolkit.reducer.base import Params, Reducer
@@ -132,17 +132,14 @@ class TopKMean(Reducer):
     precision = _EXACT
 
     def __post_init__(self) -> None:
-        if isinstance(cast(object, self.k), float):
-            k: int | float = number(self.k, "k", low=0.0)
-            if k > 1:
-                raise PoolError(
-                    f"k={show(self.k)}",
-                    f"k is an int, or a share in (0, 1], here {show(self.k)}",
-                    f"pass k={int(k)} for that many cells",
-                )
-        else:
-            k = integer(self.k, "k", 1)
-        object.__setattr__(self, "k", k)
+        object.__setattr__(self, "k", count_or_share(self.k, "k"))
+
+    # One cell and the whole window, 1 and 1.0, are equal as numbers; calls are remembered by their records.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TopKMean) and (type(self.k), self.k) == (type(other.k), other.k)
+
+    def __hash__(self) -> int:
+        return hash((TopKMean, type(self.k), self.k))
 
     @property
     def params(self) -> Params:
@@ -248,6 +245,20 @@ def check_word(value: object, name: str, words: tuple[str, ...]) -> None:
         raise kind(
             f"{name}={show(value)}", f"{name} is one of {known}, here {show(value)}", f"pass {name}={words[0]!r}"
         )
+
+
+def count_or_share(value: object, name: str) -> int | float:
+    """`value` as a number of cells, or as a share of them in (0, 1] where it is a float."""
+    if not isinstance(value, float):
+        return integer(value, name, 1)
+    result = number(value, name, low=0.0)
+    if result > 1:
+        raise PoolError(
+            f"{name}={show(value)}",
+            f"{name} is an int, or a share in (0, 1], here {show(value)}",
+            f"pass {name}={int(value)} for that many cells",
+        )
+    return result
 
 
 def share(value: object, name: str, *, zero: bool = False) -> float:

@@ -215,11 +215,11 @@ class Filter(Reducer):
 
 def check_kernel(plan: Plan, weights: int) -> None:
     """Reports windows that are no kernel of `weights` cells."""
-    if any(axis.kind == "adaptive" for axis in plan.axes):
+    if any(axis.kind == "adaptive" or axis.reaches for axis in plan.axes):
         raise PoolError(
-            "a filter on adaptive windows",
+            "a filter on windows of several sizes",
             "the windows of a filter have a kernel of one size",
-            "use Sliding or Fractional windows, or another reducer",
+            "use Sliding windows, or another reducer",
         )
     cells = math.prod(axis.kernel for axis in plan.axes)
     if weights != cells:

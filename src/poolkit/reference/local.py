@@ -47,8 +47,11 @@ def taps(axis: AxisPlan, window: int, plane: int = 0) -> tuple[list[int], int]:
         return list(range(low, high)), high - low
     if axis.kind == "starts":
         rows = cast("npt.NDArray[np.int64]", axis.starts)
-        start = int(rows[plane if len(rows) > 1 else 0, window])
-        return list(range(start, start + axis.kernel)), axis.kernel
+        row = rows[plane if len(rows) > 1 else 0]
+        stop = int(row[window]) + axis.kernel
+        if axis.after > 0:
+            stop = axis.size if window + 1 == axis.out else min(int(row[window + 1]) + axis.after - 1, axis.size)
+        return list(range(int(row[window]), stop)), stop - int(row[window])
     begin = window * axis.stride - axis.before
 
     def is_tap(cell: int) -> bool:

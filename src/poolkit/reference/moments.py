@@ -1,4 +1,4 @@
-"""The oracle of statistics over time: one sequence and one channel after the other."""
+"""The oracle of moments: statistics over time, one sequence and channel after the other; the spread of one window."""
 
 from __future__ import annotations
 
@@ -64,3 +64,9 @@ def attentive_statistics_pool(
             y[n, c] = mean
             y[n, channels + c] = math.sqrt(max((alpha * values**2).sum() - mean**2, eps))
     return y
+
+
+def variance(cells: Floats, *, unbiased: bool = False) -> float:
+    """The variance of one window's cells; 0 for one cell alone."""
+    mean = math.fsum(cells) / len(cells)
+    return math.fsum((cell - mean) ** 2 for cell in cells) / max(len(cells) - unbiased, 1)

@@ -11,7 +11,19 @@ import numpy as np
 import poolkit
 from poolkit.catalog import CATALOG
 from poolkit.errors import PoolError
-from poolkit.reducer import REDUCERS, Boltzmann, Filter, LogSumExp, Soft
+from poolkit.reducer import (
+    REDUCERS,
+    Boltzmann,
+    Filter,
+    LogSumExp,
+    MaxDrop,
+    Ordinal,
+    Quantile,
+    RankStochastic,
+    Soft,
+    Stochastic,
+    TopKMean,
+)
 from poolkit.show.loss import Loss, measure, nearest_window, seen
 from poolkit.show.peers import Race, one_thread, race
 from poolkit.show.words import Words
@@ -32,14 +44,17 @@ def code_of(record: Any) -> str:
 
     >>> code_of(Sliding(4, dilation=2))
     'pk.Sliding(4, dilation=2)'
+    >>> code_of(MaxDrop(0.8, sample=False))
+    'pk.MaxDrop(0.8, sample=False)'
     """
     parts: list[str] = []
-    for place, field in enumerate(fields(record)):
+    # By place comes what may be given so, whatever class of the record's family it was declared in.
+    for place, field in enumerate(sorted(fields(record), key=lambda field: field.kw_only is True)):
         value = getattr(record, field.name)
         # A norm's power or a sharpness is worth reading even where it is the usual one.
         if field.repr and (value != field.default or (place == 0 and isinstance(value, float))):
             parts.append(f"{value:g}" if isinstance(value, float) else repr(value))
-            if place > 0:
+            if place > 0 or field.kw_only:
                 parts[-1] = f"{field.name}={parts[-1]}"
     return f"pk.{type(record).__name__}({', '.join(parts)})"
 
@@ -133,10 +148,18 @@ class Study:
         return min(1.0, max(1, int(np.ceil(worst * 16))) / 16)
 
 
-# With the usual beta = 1 the softmaxes are all but the mean on values between 0 and 1.
 _FOR_PICTURES: dict[type[Reducer], Reducer] = {
+    # With the usual beta = 1 both are all but the mean on values between 0 and 1.
     LogSumExp: LogSumExp(beta=8.0),
     Soft: Soft(beta=8.0),
+    # What they have no default for.
+    Quantile: Quantile(0.9),
+    TopKMean: TopKMean(0.25),
+    Ordinal: Ordinal((0.6, 0.3, 0.1, 0.0)),
+    # The mean over all draws, the same at every run.
+    Stochastic: Stochastic(sample=False),
+    RankStochastic: RankStochastic(0.2, sample=False),
+    MaxDrop: MaxDrop(0.8, sample=False),
     Boltzmann: Boltzmann(beta=-8.0),  # towards the minimum, where Soft does not go
     Filter: Filter(tuple(a * b / 64 for a in (1, 3, 3, 1) for b in (1, 3, 3, 1))),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import marshal
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -21,14 +21,16 @@ from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
 from poolkit.reducer import REDUCERS, Reducer
 from poolkit.torch import autograd, ops
+from poolkit.torch.samples import Seed, check_tensor, fractional_starts, tiled_starts, uniforms
 from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from poolkit.fractional import Tiles
+
 Parts = tuple[Window, Reducer]
 Result = Tensor | tuple[Tensor, Tensor]
-Seed = int | torch.Generator | None
 
 # functorch transforms need another Function class. torch asks itself the same way; without it, ask nobody.
 _transforms_active: Callable[[], bool] = getattr(
@@ -54,6 +56,7 @@ class Call(NamedTuple):
     values: tuple[float, ...] | None  # it holds these
     starts: tuple[tuple[int, ...], ...] | None  # one row for all planes, or one for each
     fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
+    tiles: Tiles | None  # how they set them in TensorFlow's style
 
 
 def pool(
@@ -94,7 +97,7 @@ def pool(
     tensor([[[0.5000, 2.5000, 4.5000]]])
     """
     if rank is None:
-        rank = window.rank or max(_tensor(x).dim() - 2, 1)
+        rank = window.rank or max(check_tensor(x).dim() - 2, 1)
     if data_format == "channels_last":
         return _channels_last(x, window, reducer, return_indices, rank, seed, extra)
     if data_format != "channels_first":
@@ -200,7 +203,7 @@ def find_call(
     drawn = isinstance(window, Fractional)
     if drawn:
         # The samples are tensors, and become starts by torch operations that torch.compile can see.
-        window = Fractional(window.kernel_size, window.output_size, window.output_ratio)
+        window = replace(window, random_samples=None)
     plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
     reducer.check(plan)
     call = Call(
@@ -215,6 +218,7 @@ def find_call(
         reducer.values,
         None if drawn or plan.starts is None else tuple(tuple(map(int, row)) for row in plan.starts),
         tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes) if drawn else None,
+        window.tiles if isinstance(window, Fractional) else None,
     )
     try:
         if len(_calls) >= 4096:
@@ -229,7 +233,7 @@ def pooled_sizes(x: Tensor, build: Callable[..., Parts], settings: tuple[Any, ..
     """The pooled sizes of what `run` makes of x, without pooling it."""
     if _compiling():
         return Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, False)).outs
-    return find_call(build, settings, _constant_shape(_tensor(x), rank), x.dtype, rank, False).outs
+    return find_call(build, settings, _constant_shape(check_tensor(x), rank), x.dtype, rank, False).outs
 
 
 def _constant_shape(x: Tensor, rank: int) -> tuple[int, ...]:
@@ -287,14 +291,15 @@ def _values(record: Window | Reducer) -> tuple[Any, ...]:
 def _from_values(
     window: type[Any], window_values: tuple[Any, ...], reducer: type[Any], reducer_values: tuple[Any, ...]
 ) -> Parts:
-    named = dict(zip(_FIELDS[reducer], reducer_values, strict=True))
-    return window(*window_values), reducer(**named)
+    one = dict(zip(_FIELDS[window], window_values, strict=True))
+    other = dict(zip(_FIELDS[reducer], reducer_values, strict=True))
+    return window(**one), reducer(**other)
 
 
 def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: Seed) -> Any:
     """Stand-ins for tensors, such as torch.fx proxies, take the call over; anything else is an error."""
     if not hasattr(type(x), "__torch_function__"):
-        return _tensor(x)
+        return check_tensor(x)
     stand_in = cast(Any, x)
     return handle_torch_function(
         pool, (stand_in,), stand_in, *parts, return_indices=return_indices, rank=rank, seed=seed
@@ -328,13 +333,13 @@ def max_unpool(
     Raises:
         PoolError: an argument breaks a rule, or an index lies outside of the output.
     """
-    x = _tensor(x)
+    x = check_tensor(x)
     return index_unpool(x, indices, _unpooled_sizes(x, kernel_size, stride, padding, output_size, rank))
 
 
 def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     """Puts the values of x at flat positions of planes of these sizes, and zero elsewhere; checks all but the sizes."""
-    x, indices = _tensor(x), _tensor(indices, "indices")
+    x, indices = check_tensor(x), check_tensor(indices, "indices")
     if indices.dtype != torch.int64:
         raise PoolTypeError(f"indices of dtype {indices.dtype}", "indices are int64", "pass indices.long()")
     if indices.shape != x.shape:
@@ -371,14 +376,6 @@ def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: in
     return kernels, strides, _per_axis(padding, "padding", 0, rank)
 
 
-def fractional_samples(x: Tensor, rank: int, seed: Seed = None) -> Tensor:
-    """Uniforms ``[N, C, rank]`` for fractional windows, drawn as torch.nn draws them: same seed, same windows."""
-    batch = x.shape[0] if x.dim() == rank + 2 else 1
-    shape = (batch, x.shape[-rank - 1], rank)
-    dtype = x.dtype if x.dtype.is_floating_point else torch.float32
-    return _uniforms(x, shape, dtype, seed)
-
-
 def explain(error: Exception, x: Tensor) -> Exception:
     """The `PoolError` that says what an operator's refusal means, or the error itself if it is none of ours."""
     if not x.is_cpu:
@@ -407,7 +404,11 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
     outputs: Any
     starts = None if call.starts is None else torch.tensor(call.starts, device=x.device)
     if call.fractional is not None:
-        starts = _starts(x, call.fractional, samples, seed)
+        starts = (
+            fractional_starts(x, call.fractional, samples, seed)
+            if call.tiles is None
+            else tiled_starts(x, call.fractional, call.tiles, samples, seed)
+        )
     if call.extra != "none":
         extra = _extra(x, call, seed, extra)
     arguments = (x, starts, extra, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
@@ -437,12 +438,12 @@ def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | 
     shape = (*x.shape[: -call.rank], *call.outs)
     if extra is None:
         if call.draws:
-            return _uniforms(x, shape, dtype, seed)
+            return uniforms(x, shape, dtype, seed)
         if call.values is None:
             return None
         extra = torch.tensor(call.values, dtype=dtype, device=x.device)
         return extra.expand(shape) if call.extra == "outputs" else extra.unsqueeze(0)
-    extra = _tensor(extra, "extra").to(dtype)
+    extra = check_tensor(extra, "extra").to(dtype)
     if call.extra == "outputs":
         try:
             return extra.broadcast_to(shape)
@@ -462,57 +463,6 @@ def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | 
     return extra
 
 
-def _uniforms(x: Tensor, shape: Sequence[int], dtype: torch.dtype, seed: Seed) -> Tensor:
-    if seed is None:  # torch.compile knows no symbolic shapes together with a generator, be it None
-        return torch.rand(shape, dtype=dtype, device=x.device)
-    if not isinstance(seed, torch.Generator):
-        seed = torch.Generator(x.device).manual_seed(integer(seed, "seed", 0))
-    return torch.rand(shape, dtype=dtype, device=x.device, generator=seed)
-
-
-def _starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: Seed) -> Tensor:
-    """Starts ``[planes, sum of outs]`` of fractional windows: `window.fractional_starts` as tensor operations."""
-    rank = len(axes)
-    samples = fractional_samples(x, rank, seed) if samples is None else _check_samples(samples, x, rank)
-    columns = samples.reshape(-1, rank)
-    parts: list[Tensor] = []
-    for (size, out, kernel), column in zip(axes, (1, 0) if rank == 2 else range(rank), strict=True):
-        u, room = columns[:, column : column + 1], size - kernel
-        last = u.new_full((len(columns), 1), room, dtype=torch.int64)
-        if out > 1:
-            alpha = u.new_full((), room) / u.new_full((), out - 1)
-            windows = torch.arange(out - 1, device=u.device).to(u.dtype)
-            first = ((windows + u) * alpha).long() - (u * alpha).long()
-            parts.append(first.clamp(0, room))
-        parts.append(last)
-    return torch.cat(parts, 1)
-
-
-def _check_samples(samples: Any, x: Tensor, rank: int) -> Tensor:
-    name = "_random_samples"
-    samples = _tensor(torch.as_tensor(samples), name)
-    batch = x.shape[0] if x.dim() == rank + 2 else 1
-    if not samples.dtype.is_floating_point:
-        raise PoolTypeError(
-            f"{name} of dtype {samples.dtype}", f"{name} holds floats in [0, 1)", "draw them with torch.rand"
-        )
-    if samples.dim() != 3 or samples.shape[0] < batch or tuple(samples.shape[1:]) != (x.shape[-rank - 1], rank):
-        raise PoolError(
-            f"{name} of shape {tuple(samples.shape)} for an input x of shape {tuple(x.shape)}",
-            f"{name} has one uniform for each sample, channel and pooled axis: {(batch, x.shape[-rank - 1], rank)}",
-            f"draw them with torch.rand{(batch, x.shape[-rank - 1], rank)}",
-        )
-    samples = samples[:batch]
-    # Compiled code cannot look at values; there the operator refuses starts outside the input.
-    if not _compiling() and not bool(((samples >= 0) & (samples < 1)).all()):
-        raise PoolError(
-            f"{name} from {samples.min().item()} to {samples.max().item()}",
-            f"values of {name} lie in [0, 1)",
-            "draw them with torch.rand",
-        )
-    return samples
-
-
 def _channels_last(
     x: Tensor,
     window: Window,
@@ -522,7 +472,7 @@ def _channels_last(
     seed: Seed,
     extra: Tensor | None,
 ) -> Result:
-    moved = _tensor(x).movedim(-1, -rank - 1)
+    moved = check_tensor(x).movedim(-1, -rank - 1)
     if extra is not None and reducer.extra == "outputs" and extra.dim() > rank:
         extra = extra.movedim(-1, -rank - 1)
     y = pool(moved, window, reducer, return_indices=return_indices, rank=rank, seed=seed, extra=extra)
@@ -531,14 +481,6 @@ def _channels_last(
     if isinstance(y, tuple):
         return y[0].movedim(-rank - 1, -1), y[1].movedim(-rank - 1, -1)
     return y.movedim(-rank - 1, -1)
-
-
-def _tensor(x: object, name: str = "input x") -> Tensor:
-    if isinstance(x, Tensor):
-        return x
-    raise PoolTypeError(
-        f"{name}={show(x)}", f"{name} is a torch.Tensor, here {type(x).__name__}", "convert it with torch.as_tensor"
-    )
 
 
 def _check_dtype(dtype: torch.dtype, reducer: Reducer | None = None) -> None:
