@@ -490,6 +490,18 @@ class TestCompiledCore:
                 self.forward(spec=spec, starts=np.array(rows), x=x, y=y)
         assert self.forward(spec=spec, starts=None, x=x, y=y)
 
+    def test_starts_of_windows_that_reach_to_the_next(self):
+        spec = (2, 4, 2, 3, 1, 0, 1, 1)
+        x, y = np.zeros((1, 2, 4), np.float32), np.zeros((1, 2, 2), np.float32)
+        for rows in ([[0, 3]], [[1, 2]], [[0, 1], [2, 3]]):
+            assert self.forward(spec=spec, starts=np.array(rows), x=x, y=y) is None, rows
+        for rows in ([[2, 1]], [[1, 1]], [[-1, 2]], [[0, 4]], [[0, 2**62]], [[-(2**63), 2]], [[0, 1], [3, 2]]):
+            assert self.forward(spec=spec, starts=np.array(rows), x=x, y=y), rows
+        for narrow in ([[0, 3]], [[0, 1]]):
+            assert self.forward(spec=(2, 4, 2, 2, 1, 0, 1, 1), starts=np.array(narrow), x=x, y=y), narrow
+        for after in (-1, 5, 2**62):
+            assert self.forward(spec=(*spec[:6], after, 1), starts=np.array([[0, 2]]), x=x, y=y), after
+
     def test_isas(self):
         assert not _core.set_isa("sse9")
         assert _core.set_isa(_core.available_isas()[0])

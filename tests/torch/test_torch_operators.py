@@ -20,6 +20,7 @@ SOFT = MAX.replace("0(2.0", "8(2.0")
 MEAN = MAX.replace("0(2.0", "3(2.0")
 RMS = MAX.replace("0(2.0", "6(2.0")
 FRACTIONAL = "0(2.0,0.0,1.0,0,1,1,0.5,0,0) 2(6,3,2,1,0,0,1) 2(5,2,2,1,0,0,1)"
+TILES = "0(2.0,0.0,1.0,0,1,1,0.5,0,0) 2(6,3,3,1,0,1,1) 2(5,2,4,1,0,2,1)"
 
 
 def layouts(x):
@@ -53,6 +54,7 @@ def calls():
         yield "unpool_backward", (x, indices, 2, False)
     yield "pool", (base, FRACTIONAL, starts())
     yield "pool_with_offsets", (base, FRACTIONAL, starts(1), 2)
+    yield "pool", (base, TILES, starts(1))
 
 
 CALLS = list(calls())
@@ -137,6 +139,12 @@ GARBAGE = {
     "starts at the end": f"P.pool({X}, FRACTIONAL, torch.zeros(6, 5).long() + 5)",
     "starts huge": f"P.pool({X}, FRACTIONAL, torch.zeros(6, 5).long() + {2**62})",
     "starts of floats": f"P.pool({X}, FRACTIONAL, torch.zeros(6, 5))",
+    "starts that fall": f"P.pool({X}, TILES, torch.tensor([[0, 4, 2, 0, 3]]))",
+    "starts that stand": f"P.pool({X}, TILES, torch.tensor([[0, 2, 4, 3, 3]]))",
+    "starts too far apart": f"P.pool({X}, TILES, torch.tensor([[0, 4, 5, 0, 3]]))",
+    "starts too far from the end": f"P.pool({X}, TILES, torch.tensor([[0, 1, 2, 0, 3]]))",
+    "starts below zero": f"P.pool({X}, TILES, torch.tensor([[-1, 2, 4, 0, 3]]))",
+    "starts beyond the end": f"P.pool({X}, TILES, torch.tensor([[0, 2, {2**62}, 0, 3]]))",
     "gradient of another shape": f"P.pool_backward({X}, MAX, None, None, None, None, OFF, False)",
     "gradient of ints": "P.pool_backward(DY.long(), MAX, None, None, None, None, OFF, False)",
     "gradient without offsets": "P.pool_backward(DY, MAX, None, None, None, None, None, False)",
@@ -213,7 +221,8 @@ def test_a_huge_kernel_over_four_elements_answers_at_once():
 
 
 def test_reading_a_plan_is_the_inverse_of_writing_it():
-    for window in (pk.Sliding(3, 2, 1), pk.Adaptive(2), pk.Fractional(2, 3)):
+    tiles = pk.Fractional(output_size=3, style="tensorflow")
+    for window in (pk.Sliding(3, 2, 1), pk.Adaptive(2), pk.Fractional(2, 3), tiles):
         for reducer in (pk.Max(), pk.Lp(float("inf")), pk.PowerMean(1e-30, 1e20), pk.Soft(-1 / 3), pk.Mean(divisor=7)):
             spec = window.plan((7, 8)).spec
             what = ops.decode(ops.encode(reducer.code, reducer.params, spec))

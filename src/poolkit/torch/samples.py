@@ -46,7 +46,7 @@ def fractional_samples(x: Tensor, rank: int, seed: Seed = None) -> Tensor:
 
 
 def fractional_starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples: Any, seed: Seed) -> Tensor:
-    """Starts ``[planes, sum of outs]`` of fractional windows: `poolkit.fractional.fractional_starts` as tensor operations."""
+    """Starts ``[planes, sum of outs]``: `poolkit.fractional.fractional_starts` as tensor operations."""
     rank = len(axes)
     samples = fractional_samples(x, rank, seed) if samples is None else _check_samples(samples, x, rank)
     columns = samples.reshape(-1, rank)
@@ -64,7 +64,7 @@ def fractional_starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples
 
 
 def tiled_starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], tiles: Tiles, samples: Any, seed: Seed) -> Tensor:
-    """Starts ``[1, sum of outs]`` of TensorFlow's windows: `poolkit.fractional.tiled_starts` as tensor operations."""
+    """Starts ``[1, sum of outs]``: `poolkit.fractional.tiled_starts` as tensor operations."""
     counts = [tiled_lots([out], tiles) for _, out, _ in axes]
     if samples is None:
         lots = uniforms(x, (sum(counts),), torch.float64, seed)
