@@ -12,7 +12,8 @@ from poolkit import PoolError, nn
 from poolkit.nn.pyramid import rmac_regions
 
 WHOLE = sorted(name for name in nn.__all__ if name.startswith("Global"))
-SHARED = sorted(name for name in nn.__all__ if name.startswith("Adaptive") and "Polyphase" not in name)
+OTHERS = ("Polyphase", "AvgMax")  # adaptive, but no reducer of their own
+SHARED = sorted(name for name in nn.__all__ if name.startswith("Adaptive") and not any(word in name for word in OTHERS))
 FIRST = {"AdaptiveLpPool1d": (2.0,), "AdaptiveLpPool2d": (2.0,), "AdaptiveLpPool3d": (2.0,)}
 
 

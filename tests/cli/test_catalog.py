@@ -70,12 +70,12 @@ def test_an_entry_is_complete(name):
 
 
 def passed(row, kind):
-    """What callers pass by name to its functions, or to the constructors of its modules."""
+    """What callers pass by name to its functions, or to a method of its modules."""
     if kind == "functions":
         makers = [getattr(pk, function) for function in row.functions]
     else:
         nn = pytest.importorskip("poolkit.nn", exc_type=ImportError)
-        makers = [getattr(nn, module).__init__ for module in row.modules]
+        makers = [getattr(getattr(nn, module), kind) for module in row.modules]
     loose = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
     parameters = [one for maker in makers for one in inspect.signature(maker).parameters.values()]
     return {one.name for one in parameters if one.kind not in loose} - UNSAID
@@ -86,9 +86,9 @@ def test_parameters_are_those_that_callers_pass(name):
     row = entry(name)
     explained = [parameter for parameter, _, _ in row.parameters]
     assert len(explained) == len(set(explained))
-    by_function, by_module = passed(row, "functions"), passed(row, "modules")
-    # A pooling that has functions is told by them; its modules may learn more.
-    assert (by_function or by_module) <= set(explained) <= by_function | by_module
+    by_function, by_module = passed(row, "functions"), passed(row, "__init__")
+    # A pooling that has functions is told by them; its modules may learn more, and be called with more than an input.
+    assert (by_function or by_module) <= set(explained) <= by_function | by_module | passed(row, "forward")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -141,3 +141,28 @@ def test_compile_of_named_functions(backend):
     x = torch.randn(2, 3, 8, 8)
     compiled = torch.compile(lambda t: pk.max_pool2d(pk.avg_pool2d(t, 2), 2), fullgraph=True, backend=backend)
     assert torch.equal(compiled(x), pk.max_pool2d(pk.avg_pool2d(x, 2), 2))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.MedianPool2d(3),
+        nn.RankPool2d(3),
+        nn.OrdinalPool2d(2, channels=3),
+        nn.StochasticPool2d(2),
+        nn.RandomMixedPool2d(2, per="plane"),
+        nn.S3Pool2d(2, 4),
+        nn.FractionalAvgPool2d(None, style="tensorflow", pooling_ratio=1.5),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_fx_keeps_learned_arrays_and_draws(module):
+    """A traced graph has the weights as they are when it runs, and draws then."""
+    traced, x = torch.fx.symbolic_trace(torch.nn.Sequential(module)), torch.rand(2, 3, 8, 8)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        got = traced(x)
+        torch.manual_seed(seed)
+        assert torch.equal(got, module(x))

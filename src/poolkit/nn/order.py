@@ -390,9 +390,8 @@ class _OrdinalPool(SlidingPool):
 
     @property
     def weights(self) -> Tensor:
-        """The weight of each rank as it is used, in float32 or wider."""
-        wide = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
-        return wide.softmax(1) if self.constraint == "softmax" else wide
+        """The weight of each rank as it is used."""
+        return self.weight.softmax(1) if self.constraint == "softmax" else self.weight
 
     def forward(self, input: Tensor) -> Result:
         """Pools `input`."""

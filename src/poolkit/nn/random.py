@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from poolkit.errors import PoolTypeError, integer, show
 from poolkit.nn._base import SlidingPool
@@ -257,6 +258,20 @@ class MaxDropPool3d(_MaxDropPool):
     rank = 3
 
 
+def _chosen(input: Tensor, rank: int, prob: float, per: str, generator: Seed) -> Tensor | None:
+    """Whether each layer, channel, sample or plane takes the maximum; None where the input's shape is an error."""
+    if has_torch_function((input,)):  # a stand-in, such as a torch.fx proxy, has no shape yet
+        return handle_torch_function(_chosen, (input,), input, rank, prob, per, generator)
+    if not isinstance(input, Tensor) or input.dim() not in (rank + 1, rank + 2):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return None
+    samples, channels = (1, *input.shape[:-rank])[-2:]
+    rows = samples if per in ("sample", "plane") else 1
+    columns = channels if per in ("channel", "plane") else 1
+    # In float32 whatever the input, so that one seed means one choice in every precision.
+    drawn = uniforms(input, (rows, columns, *(1,) * rank), torch.float32, generator) < prob
+    return drawn if input.dim() == rank + 2 else drawn[0]
+
+
 class _RandomMixedPool(SlidingPool):
     """Maximum or mean over sliding windows, drawn anew at every training step.
 
@@ -316,13 +331,8 @@ class _RandomMixedPool(SlidingPool):
     def forward(self, input: Tensor, *, generator: Seed = None) -> Result:
         """Pools `input`: training draws, evaluation gives the mean over all draws."""
         generator, chosen = source_of(generator), None
-        if self.training and isinstance(input, Tensor) and input.dim() > self.rank:  # pyright: ignore[reportUnnecessaryIsInstance]
-            samples, channels = (1, *input.shape[: -self.rank])[-2:]
-            rows = samples if self.per in ("sample", "plane") else 1
-            columns = channels if self.per in ("channel", "plane") else 1
-            # In float32 whatever the input, so that one seed means one choice in every precision.
-            drawn = uniforms(input, (rows, columns, *(1,) * self.rank), torch.float32, generator) < self.prob
-            chosen = drawn if input.dim() > self.rank + 1 else drawn[0]
+        if self.training:
+            chosen = _chosen(input, self.rank, self.prob, self.per, generator)
         return run(input, type(self).build, self._values(), self.rank, extra=chosen)
 
     def extra_repr(self) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from poolkit.errors import PoolError, show
 from poolkit.nn.random import source_of
 from poolkit.reducer import Max, Mean
-from poolkit.torch.functional import check_rank, pool
+from poolkit.torch.functional import Result, pool
 from poolkit.torch.samples import Seed, uniforms
 from poolkit.window import Sliding, per_axis
 
@@ -66,25 +67,32 @@ class _S3Pool(nn.Module):
 
     def forward(self, input: Tensor, *, generator: Seed = None) -> Tensor:
         """Pools `input`: training draws the rows and columns that stay, evaluation takes means."""
-        generator = source_of(generator)
-        first = Sliding(self.kernel_size, (1,) * self.rank, "same")
-        check_rank(first, self.rank)
-        y = pool(input, first, Max(), rank=self.rank)
-        assert isinstance(y, Tensor)
-        if not self.training:
-            mean = Mean(count_include_pad=False)
-            result = pool(y, Sliding(self.stride, self.stride, ceil_mode=True), mean, rank=self.rank)
-            assert isinstance(result, Tensor)
-            return result
-        if isinstance(generator, int):  # one stream for all axes
-            generator = torch.Generator(input.device).manual_seed(generator)
-        for axis, (grid, step) in enumerate(zip(self.grid_size, self.stride, strict=True), start=y.dim() - self.rank):
-            y = y.index_select(axis, _kept(y.shape[axis], grid, step, y, generator))
-        return y
+        sides = (self.kernel_size, self.grid_size, self.stride)
+        return _pooled(input, sides, self.training, source_of(generator))
 
     def extra_repr(self) -> str:
         """kernel_size, grid_size, stride."""
         return f"kernel_size={self.kernel_size}, grid_size={self.grid_size}, stride={self.stride}"
+
+
+def _pooled(input: Tensor, sides: tuple[tuple[int, ...], ...], training: bool, generator: Seed) -> Tensor:
+    """Both steps; `sides` are kernel, grid and stride."""
+    if has_torch_function((input,)):  # a stand-in, such as a torch.fx proxy, has no shape yet
+        return handle_torch_function(_pooled, (input,), input, sides, training, generator)
+    kernel, grids, stride = sides
+    rank = len(kernel)
+    y = _one(pool(input, Sliding(kernel, (1,) * rank, "same"), Max(), rank=rank))
+    if not training:
+        return _one(pool(y, Sliding(stride, stride, ceil_mode=True), Mean(count_include_pad=False), rank=rank))
+    if isinstance(generator, int):  # one stream for all axes
+        generator = torch.Generator(input.device).manual_seed(generator)
+    for axis, (grid, step) in enumerate(zip(grids, stride, strict=True), start=y.dim() - rank):
+        y = y.index_select(axis, _kept(y.shape[axis], grid, step, y, generator))
+    return y
+
+
+def _one(result: Result) -> Tensor:
+    return result if isinstance(result, Tensor) else result[0]
 
 
 def _kept(size: int, grid: int, step: int, like: Tensor, generator: Seed) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from poolkit.errors import PoolError, PoolTypeError, entries, flag, integer, number, show
@@ -20,41 +20,16 @@ _TIES = "Of equal cells the first in row-major order counts as the larger one."
 _EXACT = "Exact where one cell is taken; weighted sums accumulate in float32 or wider."
 
 
-@dataclass(frozen=True)
-class Quantile(Reducer):
-    """The q-quantile of the cells that exist, as NumPy's and torch's ``quantile`` define it.
-
-    Hyndman and Fan, 1996 (The American Statistician 50), definition 7: rank ``(n - 1) q`` of the sorted cells.
-
-    Args:
-        q: 0 (minimum) to 1 (maximum).
-        interpolation: between two ranks: "linear", "lower", "higher", "nearest" (of two equally near the even one) or
-            "midpoint". "lower", "higher" and "nearest" choose a cell, take integers and report indices.
-
-    Raises:
-        PoolTypeError, PoolError: `q` is no number from 0 to 1, `interpolation` not one of the words.
-
-    >>> import numpy as np, poolkit as pk
-    >>> pk.pool(np.array([[[4.0, 1.0, 3.0, 2.0]]]), pk.Global(), pk.Quantile(0.25))
-    array([[[1.75]]])
-    """
+class AtRank(Reducer):
+    """What quantile and median share: a place in the sorted window, and what to do between two cells."""
 
     q: float
-    interpolation: Interpolation = "linear"
+    interpolation: Interpolation
 
-    code = 10
     core = "whole"
-    formula = "x sorted, at rank (n - 1) q"
     nan = _NAN
     ties = _TIES
     precision = _EXACT
-
-    def __post_init__(self) -> None:
-        q = number(self.q, "q", low=0.0, open_low=False)
-        if q > 1:
-            raise PoolError(f"q={show(self.q)}", f"q lies in [0, 1], here {show(self.q)}", "pass a share, such as 0.9")
-        object.__setattr__(self, "q", q)
-        check_word(self.interpolation, "interpolation", INTERPOLATIONS)
 
     @property
     def selects(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -78,7 +53,40 @@ class Quantile(Reducer):
 
 
 @dataclass(frozen=True)
-class Median(Quantile):
+class Quantile(AtRank):
+    """The q-quantile of the cells that exist, as NumPy's and torch's ``quantile`` define it.
+
+    Hyndman and Fan, 1996 (The American Statistician 50), definition 7: rank ``(n - 1) q`` of the sorted cells.
+
+    Args:
+        q: 0 (minimum) to 1 (maximum).
+        interpolation: between two ranks: "linear", "lower", "higher", "nearest" (of two equally near the even one) or
+            "midpoint". "lower", "higher" and "nearest" choose a cell, take integers and report indices.
+
+    Raises:
+        PoolTypeError, PoolError: `q` is no number from 0 to 1, `interpolation` not one of the words.
+
+    >>> import numpy as np, poolkit as pk
+    >>> pk.pool(np.array([[[4.0, 1.0, 3.0, 2.0]]]), pk.Global(), pk.Quantile(0.25))
+    array([[[1.75]]])
+    """
+
+    q: float
+    interpolation: Interpolation = "linear"
+
+    code = 10
+    formula = "x sorted, at rank (n - 1) q"
+
+    def __post_init__(self) -> None:
+        q = number(self.q, "q", low=0.0, open_low=False)
+        if q > 1:
+            raise PoolError(f"q={show(self.q)}", f"q lies in [0, 1], here {show(self.q)}", "pass a share, such as 0.9")
+        object.__setattr__(self, "q", q)
+        check_word(self.interpolation, "interpolation", INTERPOLATIONS)
+
+
+@dataclass(frozen=True)
+class Median(AtRank):
     """The middle cell; of an even number of cells the lower middle one, as torch has it.
 
     Tukey, 1977 (Exploratory Data Analysis, chapter 7).
@@ -96,11 +104,14 @@ class Median(Quantile):
     (array([[[2.]]]), array([[[2.5]]]))
     """
 
-    q: float = field(default=0.5, init=False, repr=False, compare=False)
     interpolation: Interpolation = "lower"
 
     code = 9
     formula = "the middle of x sorted"
+    q = 0.5
+
+    def __post_init__(self) -> None:
+        check_word(self.interpolation, "interpolation", INTERPOLATIONS)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def by_rank(values: Floats) -> list[int]:
 def rank_weights(n: int, reducer: Reducer) -> Floats:
     """The weight of each rank, the largest cell first."""
     weights: Any = np.zeros(n)
-    if isinstance(reducer, Quantile):
+    if isinstance(reducer, Quantile | Median):
         # NumPy's own definition, asked for the ranks themselves.
         ranks = np.arange(n, dtype=np.float64)
         method: Any = reducer.interpolation
@@ -91,7 +91,7 @@ def choose(values: Floats, reducer: Reducer, seen: Seen) -> int:
             return -1
         return int(np.flatnonzero((np.cumsum(weights) > seen.uniform * weights.sum()) & (weights > 0))[0])
     order, weights = by_rank(values), rank_weights(len(values), reducer)
-    if isinstance(reducer, Quantile):
+    if isinstance(reducer, Quantile | Median):
         rank = int(np.argmax(weights))
     else:
         above = np.flatnonzero(np.cumsum(weights) > seen.uniform)

@@ -167,7 +167,7 @@ def run(
         call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
         return _pool(x, call, return_indices, samples, seed, extra)
     if x.__class__ is not Tensor and not isinstance(cast(object, x), Tensor):
-        return _foreign(x, build(*settings), rank, return_indices, seed)
+        return _foreign(x, build(*settings), rank, return_indices, seed, extra)
     try:
         call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
     except TypeError:  # a list among the settings, or symbolic sizes
@@ -296,13 +296,13 @@ def _from_values(
     return window(**one), reducer(**other)
 
 
-def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: Seed) -> Any:
+def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: Seed, extra: Tensor | None) -> Any:
     """Stand-ins for tensors, such as torch.fx proxies, take the call over; anything else is an error."""
     if not hasattr(type(x), "__torch_function__"):
         return check_tensor(x)
     stand_in = cast(Any, x)
     return handle_torch_function(
-        pool, (stand_in,), stand_in, *parts, return_indices=return_indices, rank=rank, seed=seed
+        pool, (stand_in,), stand_in, *parts, return_indices=return_indices, rank=rank, seed=seed, extra=extra
     )
 
 

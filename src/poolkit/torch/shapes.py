@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from poolkit.reducer import REDUCERS, Lp, Params, Quantile
-from poolkit.reducer.order import INTERPOLATIONS
+from poolkit.reducer import REDUCERS, Lp, Params
+from poolkit.reducer.order import INTERPOLATIONS, AtRank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +163,7 @@ def chooses(kind: type[Reducer], params: Params) -> bool:
         return True
     if kind is Lp:
         return math.isinf(params.p)
-    if issubclass(kind, Quantile):
+    if issubclass(kind, AtRank):
         return INTERPOLATIONS[int(params.mode)] not in ("linear", "midpoint")
     return bool(params.sample)
 
