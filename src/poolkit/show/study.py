@@ -42,8 +42,8 @@ def code_of(record: Any) -> str:
 
     >>> code_of(Sliding(4, dilation=2))
     'pk.Sliding(4, dilation=2)'
-    >>> code_of(MaxDrop(0.8, sample=False))
-    'pk.MaxDrop(0.8, sample=False)'
+    >>> code_of(MaxDrop(0.4, sample=False))
+    'pk.MaxDrop(0.4, sample=False)'
     """
     parts: list[str] = []
     # By place comes what may be given so, whatever class of the record's family it was declared in.
@@ -157,7 +157,7 @@ _FOR_PICTURES: dict[type[Reducer], Reducer] = {
     # The mean over all draws, the same at every run.
     Stochastic: Stochastic(sample=False),
     RankStochastic: RankStochastic(0.2, sample=False),
-    MaxDrop: MaxDrop(0.8, sample=False),
+    MaxDrop: MaxDrop(sample=False),
 }
 
 
