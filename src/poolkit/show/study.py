@@ -44,8 +44,8 @@ def code_of(record: Any) -> str:
 
     >>> code_of(Sliding(4, dilation=2))
     'pk.Sliding(4, dilation=2)'
-    >>> code_of(MaxDrop(0.8, sample=False))
-    'pk.MaxDrop(0.8, sample=False)'
+    >>> code_of(MaxDrop(0.4, sample=False))
+    'pk.MaxDrop(0.4, sample=False)'
     """
     parts: list[str] = []
     # By place comes what may be given so, whatever class of the record's family it was declared in.
@@ -159,7 +159,7 @@ _FOR_PICTURES: dict[type[Reducer], Reducer] = {
     # The mean over all draws, the same at every run.
     Stochastic: Stochastic(sample=False),
     RankStochastic: RankStochastic(0.2, sample=False),
-    MaxDrop: MaxDrop(0.8, sample=False),
+    MaxDrop: MaxDrop(sample=False),
     Boltzmann: Boltzmann(beta=-8.0),  # towards the minimum, where Soft does not go
     Filter: Filter(tuple(a * b / 64 for a in (1, 3, 3, 1) for b in (1, 3, 3, 1))),
 }
