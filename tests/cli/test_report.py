@@ -163,7 +163,7 @@ def test_what_leaves_the_range_is_rescaled_and_says_so(done, text):
     assert by_key["lp-tiles"].gain == pytest.approx(4)
     for cell in done.cells:
         if not cell.gain_is_peak:
-            assert cell.rescaled == (cell.operator.key in {"sum", "lp", "maxdrop"})
+            assert cell.rescaled == (cell.operator.key in {"sum", "lp"})
         assert cell.shown.min() >= -1e-4
         assert cell.shown.max() <= 1 + 1e-4
     assert text.count("divided by the answer to an all-white") == 2 * len(done.lenses)
