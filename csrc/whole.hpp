@@ -144,7 +144,20 @@ static inline void scatter(T* p, i64 stride, i64 count, vec<A> v) {
 
 template <class A>
 static inline void scatter_add(A* p, i64 stride, i64 count, vec<A> v) {
-  if (stride == 1 && count == lanes<A>) return store(p, load<vec<A>>(p) + v);
+  constexpr int L = lanes<A>;
+  if (stride == 1 && count == L) return store(p, load<vec<A>>(p) + v);
+  if (stride == 2 && count == L) {
+    // Spread to every second place. The second store ends at the last place wanted, as the second load of gather does.
+    const vec<A> zero{};
+    const vec<A> low = [&]<std::size_t... K>(std::index_sequence<K...>) {
+      return __builtin_shufflevector(v, zero, int(K % 2 == 0 ? K / 2 : L)...);
+    }(std::make_index_sequence<L>{});
+    const vec<A> high = [&]<std::size_t... K>(std::index_sequence<K...>) {
+      return __builtin_shufflevector(v, zero, int(K % 2 == 1 ? L / 2 + K / 2 : L)...);
+    }(std::make_index_sequence<L>{});
+    store(p, load<vec<A>>(p) + low);
+    return store(p + L - 1, load<vec<A>>(p + L - 1) + high);
+  }
   A lane[lanes<A>];
   store(lane, v);
   for (i64 l = 0; l < count; ++l) p[l * stride] += lane[l];
@@ -494,11 +507,13 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
       i64 next = planes_a_unit;
       for (int i = R - 1; i >= 0; --i) sum.stride[2 + i] = next, next *= pr.axes[i].size;
     }
-    const auto each_cell = [&](auto&& fn) {
+    // fn(o): a line of the last axis, by its first cell.
+    const i64 line = pr.axes[R - 1].size;
+    const auto each_line = [&](auto&& fn) {
       i64 o[3] = {};
-      for (i64 i = 0; i < size; ++i) {
+      for (i64 i = 0; i < size; i += line) {
         fn(o);
-        for (int k = R - 1; k >= 0 && ++o[k] == pr.axes[k].size; --k) o[k] = 0;
+        for (int k = R - 2; k >= 0 && ++o[k] == pr.axes[k].size; --k) o[k] = 0;
       }
     };
     for (i64 unit = from; unit < to; ++unit) {
@@ -509,9 +524,14 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
       if (own)
         std::memset(static_cast<void*>(to_sum), 0, size * planes_a_unit * sizeof(A));
       else
-        each_cell([&](const i64* o) {
-          const i64 at = place_of(sum, R, n, c, o);
-          for (i64 l = 0; l < planes; ++l) to_sum[at + l * sum.stride[1]] = A(0);
+        each_line([&](const i64* o) {
+          A* const to = to_sum + place_of(sum, R, n, c, o);
+          const i64 next = sum.stride[1 + R];
+          if (sum.stride[1] == 1)
+            for (i64 j = 0; j < line; ++j) std::memset(static_cast<void*>(to + j * next), 0, planes * sizeof(A));
+          else
+            for (i64 l = 0; l < planes; ++l)
+              for (i64 j = 0; j < line; ++j) to[l * sum.stride[1] + j * next] = A(0);
         });
       if (kind == Extra::kernel) {
         A* w = weights.take(K * L);
@@ -554,11 +574,12 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
                      p.count, g * load<vec<A>>(more_slope));
       });
       if (own)
-        each_cell([&](const i64* o) {
-          T* to_dx = static_cast<T*>(dx.data) + place_of(dx, R, n, c, o);
-          i64 at = 0;
-          for (int i = 0; i < R; ++i) at += o[i] * sum.stride[2 + i];
-          for (i64 l = 0; l < planes; ++l) to_dx[l * dx.stride[1]] = narrow<T>(to_sum[at + l]);
+        each_line([&](const i64* o) {
+          T* const to_dx = static_cast<T*>(dx.data) + place_of(dx, R, n, c, o);
+          const A* const from_sum = to_sum + place_of(sum, R, 0, 0, o);
+          for (i64 j = 0; j < line; ++j)
+            for (i64 l = 0; l < planes; ++l)
+              to_dx[l * dx.stride[1] + j * dx.stride[1 + R]] = narrow<T>(from_sum[j * sum.stride[1 + R] + l]);
         });
       if (kind == Extra::kernel && dextra.data != nullptr) {
         A* const to_extra = static_cast<A*>(dextra.data);
