@@ -48,7 +48,7 @@ def compare(case: Case, module: torch.nn.Module, inputs, dtype: torch.dtype, rto
     assert len(got) == len(want)
     for mine, theirs in zip(got, want, strict=True):
         assert tuple(mine.shape) == theirs.shape
-        assert mine.dtype == (dtype if mine.is_floating_point() else mine.dtype)
+        assert mine.dtype == (dtype if theirs.dtype.kind == "f" else torch.from_numpy(theirs).dtype)
         np.testing.assert_allclose(mine.detach().to(torch.float64).numpy(), theirs, rtol=rtol, atol=atol)
 
 
