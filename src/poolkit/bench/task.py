@@ -23,6 +23,8 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 TOLERANCES = {"float32": (1e-5, 2e-6), "bfloat16": (2**-7, 2e-6), "float16": (2**-10, 2e-6), "int8": (0.0, 0.0)}
 """Relative and absolute: float32 sums in another order (absolute where a mean is near zero); then one unit in the last
 place, since a sum just beside the middle between two neighbours rounds to either."""
+LOOSE = 0.05
+"""Largest error, root mean square over that of the values, of a peer that sums gradients in half precision."""
 OFFSET_LIMIT = 255
 """A window of more taps keeps two bytes an output for its choice, not one."""
 
@@ -38,6 +40,11 @@ class Task:
     row: Row
     dtype: str = "float32"
     backward: bool = False
+
+    @property
+    def sums_halves(self) -> bool:
+        """Whether a contestant may round after each term of a sum, and its result be far from the rounded sum."""
+        return self.backward and self.dtype in {"bfloat16", "float16"}
 
     @cached_property
     def x(self) -> NDArray[Any]:
