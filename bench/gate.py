@@ -2,8 +2,8 @@
 
 Each case of `kernel_cases` runs once under valgrind's callgrind, which counts the instructions between entering and
 leaving the core's forward or backward; on AVX2 kernels, one thread, warm. The counts are compared with those in
-bench/results/instructions.json. They do not depend on what else the machine does, and hardly on which machine it is; they
-do depend on the compiler, whose name is kept with them.
+bench/results/instructions.json. They do not depend on what else the machine does, and hardly on which machine it is;
+they do depend on the compiler, whose name is kept with them.
 
 Exit status: 0 within the tolerance, 1 where a case needs more instructions, 2 where nothing could be counted.
 """

@@ -68,7 +68,9 @@ def kept_bytes(run: Callable[[Tensor], Tensor], x: Tensor) -> tuple[float, bool]
     return extra / y.numel(), mine in saved
 
 
-def compare(name: str, case: tuple[tuple[int, ...], int, int, int], seconds: float, *, train: bool = True) -> Comparison:
+def compare(
+    name: str, case: tuple[tuple[int, ...], int, int, int], seconds: float, *, train: bool = True
+) -> Comparison:
     """Check one reducer on one case, then time it.
 
     Raises:

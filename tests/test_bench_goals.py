@@ -53,7 +53,7 @@ def test_forward_goals_count_what_they_say() -> None:
     assert mean.reached == pytest.approx((1 * 9 * 1.5) ** (1 / 3))
     assert (beyond.reached, beyond.met) == (1.5, True)
     assert (worst.reached, worst.met) == (9.0, False)
-    assert list(worst.detail)[0] == "resnet50/other"
+    assert next(iter(worst.detail)) == "resnet50/other"
     best, none = forward.against_peers([fast, slow, large])
     assert best.reached == pytest.approx((2 * 8 / 9) ** 0.5)
     assert none.met is False
@@ -124,7 +124,12 @@ def test_a_kept_input_is_seen() -> None:
 
 def test_scratch_is_what_the_library_held_at_the_peak() -> None:
     frames = ["[root]", "memalign (in vgpreload)", "??? (in libpoolkit_core.so)", "malloc", "numpy"]
-    points = [{"fs": [1, 2], "gb": 100}, {"fs": [3, 4, 2], "gb": 9000}, {"fs": [1, 2, 4], "gb": 20}, {"fs": [1], "gb": 7}]
+    points = [
+        {"fs": [1, 2], "gb": 100},
+        {"fs": [3, 4, 2], "gb": 9000},
+        {"fs": [1, 2, 4], "gb": 20},
+        {"fs": [1], "gb": 7},
+    ]
     assert scratch.held({"ftbl": frames, "pps": points}) == 120
 
 

@@ -55,4 +55,8 @@ def test_goals_and_what_was_not_measured_are_shown() -> None:
         {"work": "c", "bar": "x <= 1", "reached": None, "met": None},
     ]
     lines = page.goals_table({"section": {"goals": goals}})
-    assert lines[2:] == ["| a | x ≤ 2 | 1.00 | yes |", "| b | x ≥ 2 | 1.00 | **no** |", "| c | x ≤ 1 | - | not measured |"]
+    assert lines[2:] == [
+        "| a | x ≤ 2 | 1.00 | yes |",
+        "| b | x ≥ 2 | 1.00 | **no** |",
+        "| c | x ≤ 1 | - | not measured |",
+    ]

@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help=f"sections, comma-separated: {', '.join(SECTIONS)}")
     parser.add_argument("--seconds", type=float, default=1.0, help="measuring time of a row (default 1)")
     parser.add_argument("--quick", action="store_true", help="a cross-section of everything, in about two minutes")
-    parser.add_argument("--run", type=Path, help="a run saved by bench.run, for the forward goals, in place of a new one")
+    parser.add_argument(
+        "--run", type=Path, help="a run saved by bench.run, for the forward goals, in place of a new one"
+    )
     parser.add_argument("--json", action="store_true", help="put the sections into bench/results/goals.json")
     given = parser.parse_args(argv)
     names = list(filter(None, given.only.split(","))) or list(SECTIONS)

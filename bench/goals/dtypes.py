@@ -50,5 +50,7 @@ def measured(effort: Effort) -> list[Goal]:
             at_least(f"{work}: float32 / {dtype}", "slowest layer", least, 1.0, worst(wide[dtype], largest=False))
         )
         mean, few = geometric_mean(ratios[dtype].values()), worst(ratios[dtype], largest=False)
-        goals.append(at_least(f"{work}: torch / poolkit", "geometric mean", mean, 10.0, {"of": len(ratios[dtype])} | few))
+        goals.append(
+            at_least(f"{work}: torch / poolkit", "geometric mean", mean, 10.0, {"of": len(ratios[dtype])} | few)
+        )
     return goals

@@ -18,11 +18,8 @@ WORST_SHOWN = 8
 
 def measured(effort: Effort) -> list[Goal]:
     """Times every layer, or reads a saved run."""
-    if effort.run is not None:
-        results = read(effort.run)
-    else:
-        results = effort.timed(layers(quick=effort.quick), contestants())
-    results = [result for result in results if result.row.group in HEADLINE]
+    run = read(effort.run) if effort.run else effort.timed(layers(quick=effort.quick), contestants())
+    results = [result for result in run if result.row.group in HEADLINE]
     return [*against_floor(results), *against_peers(results), *against_torch(results)]
 
 

@@ -41,7 +41,8 @@ def bench(
     backward: Annotated[bool, typer.Option("--backward", help="Forward and backward, not forward alone.")] = False,
     layout: Annotated[Layout, typer.Option(help="Channels first, last, or both.")] = Layout.both,
     peers: Annotated[
-        str | None, typer.Option(help="Contestants beside poolkit, comma-separated; '' for none. Default: all installed.")
+        str | None,
+        typer.Option(help="Contestants beside poolkit, comma-separated; '' for none. Default: all installed."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A cross-section of the layers, in about a minute.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for bench.json, bench.csv and bench.png.")] = Path(
@@ -62,7 +63,7 @@ def bench(
     rows = layers(filter_, quick=quick)
     if not rows:
         refuse(
-            f"you gave  --filter {shorten(filter_)}\nthe rule  a part of a layer's network/layer, here no layer has it\n"
+            f"you gave  --filter {shorten(filter_)}\nthe rule  a part of a layer's name, here no layer has it\n"
             "do this   try resnet, vgg, yolo, unet, audio, tiny or none at all"
         )
     try:
@@ -108,7 +109,14 @@ def _unwritable(out: Path, error: OSError) -> str:
 def _timed(rows: list[Row], settings: Settings) -> list[Result]:
     """Every row, with a progress bar on stderr."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from poolkit.bench.measure import DiffersError, measure
     from poolkit.bench.task import Unavailable

@@ -69,9 +69,7 @@ def _by_axes(x: Any, side: int, kind: str) -> Any:
         return F.max_pool2d(F.max_pool2d(x, *windows[0]), *windows[1])
 
     def mean(t: Any) -> Any:
-        return F.avg_pool2d(
-            F.avg_pool2d(t, *windows[0], count_include_pad=False), *windows[1], count_include_pad=False
-        )
+        return F.avg_pool2d(F.avg_pool2d(t, *windows[0], count_include_pad=False), *windows[1], count_include_pad=False)
 
     match kind:
         case "avg":

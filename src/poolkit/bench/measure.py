@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poolkit.bench import with_torch
 from poolkit.bench.clock import alternate
 from poolkit.bench.contestants import PEERS, installed
-from poolkit.bench import with_torch
 from poolkit.bench.task import LOOSE, TOLERANCES, Task, Unavailable, to_float32
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def compiled(task: Task, _threads: int) -> Run:
     """PyTorch's own layer through torch.compile with inductor, for this shape alone."""
     import torch
 
-    # Otherwise every row after the eighth would run uncompiled: the limit of recompilations counts them as one function.
+    # Otherwise every row after the eighth would run uncompiled: torch counts them as one function, compiled too often.
     torch.compiler.reset()
     made = torch.compile(layer(task), dynamic=False, backend="inductor")
     try:
@@ -49,7 +49,7 @@ def compiled(task: Task, _threads: int) -> Run:
 
 
 def gradient_in_float32(task: Task) -> Any:
-    """The gradient that a half-precision task should have, rounded by nobody: torch's own sums round after each term."""
+    """The gradient that a half-precision task should have: torch's own sums in half precision round after each term."""
     import torch
 
     x = task.tensor.float().requires_grad_()
@@ -101,9 +101,7 @@ def _sliding(row: Row, *, indices: bool) -> Layer:
         include = kind != "avg_exclude_pad"
         average = getattr(F, f"avg_pool{rank}d")
         return partial(average, padding=row.torch_padding, count_include_pad=include, **geometry)
-    maximum = partial(
-        getattr(F, f"max_pool{rank}d"), return_indices=indices and kind == "max_with_indices", **geometry
-    )
+    maximum = partial(getattr(F, f"max_pool{rank}d"), return_indices=indices and kind == "max_with_indices", **geometry)
     if row.asymmetric:
         sides = [side for pair in reversed(row.padding) for side in pair]
         return lambda x: maximum(F.pad(x, sides, value=float("-inf")))
