@@ -75,12 +75,20 @@ def _layer(row: Row) -> Callable[[Any], Any]:
         kernel = stride = tuple(size // out for size, out in zip(spatial, row.target, strict=True))
     elif row.kind not in {"max", "avg", "avg_exclude_pad"}:
         raise Unavailable(f"JAX has no operator for {row.kind}")
+    padding = padding or ((0, 0),) * row.rank
     if row.ceil_mode:
-        raise Unavailable("JAX's windows have no ceil_mode")
+        if "max" not in row.kind:
+            raise Unavailable("JAX's windows have no ceil_mode: those that overhang the input would count its padding")
+        out = row.window.plan(spatial).out_shape
+        reach = [(n - 1) * s + k for n, s, k in zip(out, stride, kernel, strict=True)]
+        padding = tuple(
+            (before, max(end - size - before, 0))
+            for (before, _), end, size in zip(padding, reach, spatial, strict=True)
+        )
     window = {
         "window_dimensions": (1, 1, *kernel),
         "window_strides": (1, 1, *stride),
-        "padding": ((0, 0), (0, 0), *(padding or ((0, 0),) * row.rank)),
+        "padding": ((0, 0), (0, 0), *padding),
     }
     if "max" in row.kind:
 
