@@ -12,7 +12,7 @@ from pathlib import Path
 
 import poolkit as pk
 from bench.kernel_cases import Case
-from bench.valgrind import run
+from bench.valgrind import MissingError, run
 
 LIBRARY = "libpoolkit_core"
 BALLAST = 2**26
@@ -45,15 +45,25 @@ def most_scratch(names: list[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for name in names:
             out = Path(folder) / "dhat.json"
-            run("dhat", [f"--dhat-out-file={out}"], Path(__file__), name)
+            run("dhat", ["--keep-debuginfo=yes", f"--dhat-out-file={out}"], Path(__file__), name)
             found[name] = held(json.loads(out.read_text(encoding="utf-8")))
         return found
 
 
 def held(profile: dict) -> int:
-    """What the core's library held at the peak. The first frame is the allocator's own."""
+    """What the core's library held at the peak. The first frame is the allocator's own.
+
+    Raises:
+        MissingError: a place that allocates has no name, so that it may be the core's.
+    """
     frames = profile["ftbl"]
-    return sum(point["gb"] for point in profile["pps"] if len(point["fs"]) > 1 and LIBRARY in frames[point["fs"][1]])
+    total = 0
+    for point in profile["pps"]:
+        caller = frames[point["fs"][1]] if len(point["fs"]) > 1 else ""
+        if caller.endswith("???") and point["gb"]:
+            raise MissingError(f"valgrind does not know which library {caller} is in")
+        total += point["gb"] if LIBRARY in caller else 0
+    return total
 
 
 def main(name: str) -> None:

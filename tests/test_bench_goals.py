@@ -131,6 +131,9 @@ def test_scratch_is_what_the_library_held_at_the_peak() -> None:
         {"fs": [1], "gb": 7},
     ]
     assert scratch.held({"ftbl": frames, "pps": points}) == 120
+    unnamed = {"fs": [1, 5], "gb": 1}
+    with pytest.raises(valgrind.MissingError, match="0xDA43D34"):
+        scratch.held({"ftbl": [*frames, "0xDA43D34: ???"], "pps": [*points, unnamed]})
 
 
 def test_without_valgrind_scratch_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

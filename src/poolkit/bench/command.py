@@ -80,8 +80,8 @@ def bench(
     recycled = recycle_memory()
     if warning := busy(threads):
         typer.echo(f"warning: {warning}", err=True)
-    seconds = {"seconds": QUICK_SECONDS} if quick else {}
-    settings = Settings(threads, peers=names, dtype=dtype.value, backward=backward, **seconds)
+    seconds = QUICK_SECONDS if quick else Settings.seconds
+    settings = Settings(threads, seconds=seconds, peers=names, dtype=dtype.value, backward=backward)
     set_threads(threads)
     results = _timed(rows, settings)
     if not results:

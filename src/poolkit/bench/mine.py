@@ -37,7 +37,8 @@ def gradient(run: Run, x: Any, grad: Any) -> Any:
     """The input's gradient by torch's autograd, from a fresh forward pass."""
     import torch
 
-    return torch.autograd.grad(run(), x, grad)[0]
+    found: Any = torch.autograd.grad(run(), x, grad)
+    return found[0]
 
 
 def _on_arrays(task: Task, x: Any, data_format: str) -> Run:

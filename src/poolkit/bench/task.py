@@ -101,9 +101,10 @@ def to_tensor(x: NDArray[Any]) -> Any:
     return torch.from_numpy(x)
 
 
-def to_float32(value: Any) -> NDArray[Any]:
+def to_float32(given: Any) -> NDArray[Any]:
     """What any contestant gave, as a NumPy array: integers as they are, floats as float32."""
-    if isinstance(value, np.ndarray):
+    value = given
+    if isinstance(given, np.ndarray):
         pass  # not even asked what else it has: NumPy cannot give the buffer of a bfloat16 array
     elif hasattr(value, "detach"):
         value = value.detach()
@@ -112,5 +113,5 @@ def to_float32(value: Any) -> NDArray[Any]:
         value = value.numpy()  # an OrtValue
     elif hasattr(value, "data") and not hasattr(value, "__array__"):
         value = value.data  # a tensor of OpenVINO
-    array = np.asarray(value)
+    array: NDArray[Any] = np.asarray(value)
     return array if array.dtype.kind in "iu" else array.astype(np.float32)

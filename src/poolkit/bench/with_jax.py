@@ -46,7 +46,8 @@ def reduce_window(task: Task, threads: int) -> Run:
         return partial(_waiting, jax.jit(layer), x)
 
     def gradient(x: Any, grad: Any) -> Any:
-        return jax.vjp(layer, x)[1](grad)[0]
+        back: Any = jax.vjp(layer, x)[1]
+        return back(grad)[0]
 
     shape = jax.eval_shape(layer, x).shape
     return partial(_waiting, jax.jit(gradient), x, jnp.asarray(task.grad(shape)))
@@ -85,7 +86,7 @@ def _layer(row: Row) -> Callable[[Any], Any]:
             (before, max(end - size - before, 0))
             for (before, _), end, size in zip(padding, reach, spatial, strict=True)
         )
-    window = {
+    window: dict[str, Any] = {
         "window_dimensions": (1, 1, *kernel),
         "window_strides": (1, 1, *stride),
         "padding": ((0, 0), (0, 0), *padding),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def onnxruntime(task: Task, threads: int) -> Run:
     model = _model(task)
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
+    options: Any = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -55,9 +56,8 @@ def openvino(task: Task, threads: int) -> Run:
     _forward_only(task)
     if task.dtype != "float32":
         raise Unavailable("OpenVINO's plug-in computes in a precision of its own choice; timed in float32 alone")
-    import openvino as ov
-    import openvino.opset14 as ops
-
+    ov: Any = import_module("openvino")
+    ops: Any = import_module("openvino.opset14")
     row = task.row
     if row.kind.startswith("adaptive"):
         node = ops.parameter(row.shape, np.float32)

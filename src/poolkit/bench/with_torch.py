@@ -54,7 +54,8 @@ def gradient_in_float32(task: Task) -> Any:
 
     x = task.tensor.float().requires_grad_()
     y = layer(task)(x)
-    return torch.autograd.grad(y, x, to_tensor(task.grad(tuple(y.shape))).float())[0]
+    found: Any = torch.autograd.grad(y, x, to_tensor(task.grad(tuple(y.shape))).float())
+    return found[0]
 
 
 def layer(task: Task) -> Layer:
