@@ -68,7 +68,7 @@ def judge(counted: dict[str, int], kept: dict[str, int], tolerance: float) -> tu
             continue
         change = now / kept[name] - 1
         verdict = "ok"
-        if change > tolerance:
+        if now > kept[name] * (1 + tolerance):
             verdict = "MORE"
             worse.append(name)
         elif change < -tolerance:

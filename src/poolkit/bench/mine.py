@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import poolkit as pk
@@ -35,10 +36,8 @@ def torch_first(task: Task, _threads: int) -> Run:
 
 def gradient(run: Run, x: Any, grad: Any) -> Any:
     """The input's gradient by torch's autograd, from a fresh forward pass."""
-    import torch
-
-    found: Any = torch.autograd.grad(run(), x, grad)
-    return found[0]
+    autograd: Any = import_module("torch.autograd")
+    return autograd.grad(run(), x, grad)[0]
 
 
 def _on_arrays(task: Task, x: Any, data_format: str) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
+from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +38,15 @@ def limit_threads(threads: int) -> None:
 def reduce_window(task: Task, threads: int) -> Run:
     """The layer as one compiled function of its input, in JAX's default layout, channels first."""
     limit_threads(threads)
-    import jax
-    import jax.numpy as jnp
-
+    jax: Any = import_module("jax")
+    jnp: Any = import_module("jax.numpy")
     layer = _layer(task.row)
     x = jnp.asarray(task.x)
     if not task.backward:
         return partial(_waiting, jax.jit(layer), x)
 
     def gradient(x: Any, grad: Any) -> Any:
-        back: Any = jax.vjp(layer, x)[1]
-        return back(grad)[0]
+        return jax.vjp(layer, x)[1](grad)[0]
 
     shape = jax.eval_shape(layer, x).shape
     return partial(_waiting, jax.jit(gradient), x, jnp.asarray(task.grad(shape)))

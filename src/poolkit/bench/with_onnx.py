@@ -23,15 +23,14 @@ def onnxruntime(task: Task, threads: int) -> Run:
     if task.dtype == "bfloat16":
         raise Unavailable("ONNX Runtime takes no bfloat16 arrays on the CPU")
     model = _model(task)
-    import onnxruntime as ort
-
-    options: Any = ort.SessionOptions()
+    ort: Any = import_module("onnxruntime")
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session: Any = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # Its errors share no base class of their own.
         if not type(error).__module__.startswith("onnxruntime"):
@@ -40,7 +39,7 @@ def onnxruntime(task: Task, threads: int) -> Run:
     shape = session.run(None, {"x": task.x})[0].shape
     binding = session.io_binding()
     source = ort.OrtValue.ortvalue_from_numpy(task.x)
-    target: Any = ort.OrtValue.ortvalue_from_shape_and_type(shape, task.x.dtype.type)
+    target = ort.OrtValue.ortvalue_from_shape_and_type(shape, task.x.dtype.type)
     binding.bind_ortvalue_input("x", source)
     binding.bind_ortvalue_output("y", target)
 
