@@ -6,6 +6,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import poolkit as pk
 from poolkit.bench.task import Task, Unavailable, to_tensor
 
@@ -50,8 +52,11 @@ def _on_arrays(task: Task, x: Any, data_format: str) -> Run:
         _, back = pk.pool_vjp(x, task.row.window, task.row.reducer, data_format=data_format)
         return back(grad)
 
-    y = pk.pool(x, task.row.window, task.row.reducer, data_format=data_format)
+    # Everybody gets the same gradient, drawn channels first.
+    y = pk.pool(task.x, task.row.window, task.row.reducer)
     grad = task.grad(tuple(y.shape))
+    if data_format == "channels_last":
+        grad = np.ascontiguousarray(np.moveaxis(grad, 1, -1))
     return run
 
 
