@@ -28,6 +28,7 @@ LAYERS = [
     {"nn", "keras", "jax"},
     {"lab", "explorer"},
     {"show"},
+    {"bench"},
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
