@@ -1,7 +1,6 @@
 // poolkit._core: NumPy arrays into the core, through the buffer protocol. The core checks shapes, dtypes and geometry;
 // this file checks that a buffer is what its caller says it is.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -299,13 +298,21 @@ nb::tuple available_isas() {
   return nb::tuple(names);
 }
 
-// For tests: f(x), which must not overlap with the result.
-template <class A>
-void elementary(int f, double p, nb::ndarray<const A, nb::ndim<1>, nb::c_contig, nb::device::cpu> x,
-                nb::ndarray<A, nb::ndim<1>, nb::c_contig, nb::device::cpu> y) {
-  if (f < 0 || f > int(poolkit::Elementary::cbrt) || x.shape(0) != y.shape(0))
-    throw nb::value_error("unknown function, or arrays of different length");
-  poolkit::elementary(poolkit::Elementary(f), p, x.data(), y.data(), poolkit::i64(x.shape(0)));
+// For tests: y = f(x) of gapless rows that do not overlap.
+void elementary(int f, double p, nb::object x, nb::object y) {
+  Buffer in(x, "x", -1, false), out(y, "y", -1, true);
+  in.any_of({DType::f32, DType::f64}, "x");
+  out.as(in.view.dtype, "y");
+  const poolkit::i64 n = in.view.shape[0];
+  if (f < 0 || f > int(poolkit::Elementary::cbrt)) fail("f", "is no function");
+  if (out.view.shape[0] != n || in.view.stride[0] != 1 || out.view.stride[0] != 1)
+    fail("y", "has another length than x, or one of them has gaps");
+  const auto run = [&](auto a) {
+    using A = decltype(a);
+    poolkit::elementary(poolkit::Elementary(f), p, static_cast<const A*>(in.view.data), static_cast<A*>(out.view.data),
+                        n);
+  };
+  in.view.dtype == DType::f64 ? run(double{}) : run(float{});
 }
 
 }  // namespace
@@ -322,10 +329,7 @@ NB_MODULE(_core, m) {
   m.def("unpool", &unpool, nb::arg("x"), nb::arg("indices"), nb::arg("out"), nb::arg("rank"), nb::arg("dtype"));
   m.def("unpool_backward", &unpool_backward, nb::arg("dout"), nb::arg("indices"), nb::arg("dx"), nb::arg("rank"),
         nb::arg("dtype"));
-  m.def("elementary", &elementary<float>, nb::arg("f"), nb::arg("p"), nb::arg("x").noconvert(),
-        nb::arg("y").noconvert());
-  m.def("elementary", &elementary<double>, nb::arg("f"), nb::arg("p"), nb::arg("x").noconvert(),
-        nb::arg("y").noconvert());
+  m.def("elementary", &elementary, nb::arg("f"), nb::arg("p"), nb::arg("x"), nb::arg("y"));
   m.def("isa", &poolkit::isa);
   m.def("available_isas", &available_isas);
   m.def("set_isa", &poolkit::set_isa, nb::arg("name"));
