@@ -304,9 +304,9 @@ void elementary(int f, double p, nb::object x, nb::object y) {
   in.any_of({DType::f32, DType::f64}, "x");
   out.as(in.view.dtype, "y");
   const poolkit::i64 n = in.view.shape[0];
-  if (f < 0 || f > int(poolkit::Elementary::cbrt)) fail("f", "is no function");
+  if (f < 0 || f > int(poolkit::Elementary::cbrt)) throw nb::value_error("f: there is no such function");
   if (out.view.shape[0] != n || in.view.stride[0] != 1 || out.view.stride[0] != 1)
-    fail("y", "has another length than x, or one of them has gaps");
+    throw nb::value_error("x and y must be gapless rows of the same length");
   const auto run = [&](auto a) {
     using A = decltype(a);
     poolkit::elementary(poolkit::Elementary(f), p, static_cast<const A*>(in.view.data), static_cast<A*>(out.view.data),
