@@ -161,8 +161,18 @@ static inline void each_row(const Grid& g, const View& x, const Spot& from, cons
                             Rows<Plain<acc_t<T>, Sum>>& copies, Fn&& fn) {
   const int R = g.rank;
   const i64 n = to[R - 1] - from.pos[R - 1];
-  acc_t<T>* const copy = copies.take(n * g.run).v;
   Spot s = from;
+  if (R >= 2 && n == g.last().size && g.src[R - 1] == g.run && g.src[R - 2] == n * g.run) {
+    // Lines without a gap are one row.
+    const i64 lines = to[R - 2] - from.pos[R - 2], len = lines * n * g.run;
+    acc_t<T>* const copy = copies.take(len).v;
+    for (i64 d = from.pos[0]; d < (R == 3 ? to[0] : from.pos[0] + 1) && len > 0; ++d) {
+      s.pos[0] = R == 3 ? d : from.pos[0];
+      fn(widened(row_of<T>(x.data, s, g.src, s.plane.src, R), g.run, lines * n, g.run, copy), len);
+    }
+    return;
+  }
+  acc_t<T>* const copy = copies.take(n * g.run).v;
   each_line(g, from, to, s,
             [&] { fn(widened(row_of<T>(x.data, s, g.src, s.plane.src, R), g.src[R - 1], n, g.run, copy), n * g.run); });
 }
@@ -174,11 +184,7 @@ static inline void each_vector(const A* row, i64 n, Fn&& fn) {
   constexpr int L = lanes<A>;
   i64 i = 0;
   for (; i + L <= n; i += L) fn(load<V>(row + i));
-  if (i == n) return;
-  A rest[L];
-  store(rest, splat<V, A>(row[0]));
-  std::memcpy(rest, row + i, (n - i) * sizeof(A));
-  fn(load<V>(rest));
+  if (i < n) fn(first_lanes<A>(n - i) ? load_first(row + i, n - i) : V{} + row[0]);
 }
 
 // Largest and smallest magnitude of the finite, nonzero elements of rows.

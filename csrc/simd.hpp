@@ -80,6 +80,21 @@ static inline bool any_lane(M mask) {
   return found != 0;
 }
 
+// n elements, 0 <= n <= lanes, in the first lanes; the others are 0, and nothing beyond the n is read.
+template <class A>
+static inline vec<A> load_first(const A* p, i64 n) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<A, float>) return vec<A>(_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p));
+  if constexpr (std::is_same_v<A, double>) return vec<A>(_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<A, float>) return vec<A>(_mm256_maskload_ps(p, __m256i(first_lanes<A>(n))));
+  if constexpr (std::is_same_v<A, double>) return vec<A>(_mm256_maskload_pd(p, __m256i(first_lanes<A>(n))));
+#endif
+  vec<A> v{};
+  std::memcpy(&v, p, n * sizeof(A));
+  return v;
+}
+
 // The first n lanes of v, 0 <= n <= lanes; nothing beyond them is touched.
 template <class A>
 static inline void store_first(A* p, vec<A> v, i64 n) {

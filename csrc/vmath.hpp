@@ -182,36 +182,28 @@ static inline V root_v(V x, double p) {
   return pow_v(x, 1 / p);
 }
 
-// fn(vector) for all of x[0 .. n), in place or to another row.
+// fn(vector) for all of x[0 .. n), in place or to another row. Idle lanes of the last vector hold 0.
 template <class A, class Fn>
 static inline void map_row(const A* x, A* to, i64 n, Fn&& fn) {
   using V = vec<A>;
   constexpr int L = lanes<A>;
   i64 i = 0;
   for (; i + L <= n; i += L) store(to + i, fn(load<V>(x + i)));
-  if (i < n) {
-    A rest[L] = {};
-    std::memcpy(rest, x + i, (n - i) * sizeof(A));
-    store(rest, fn(load<V>(rest)));
-    std::memcpy(to + i, rest, (n - i) * sizeof(A));
-  }
+  if (i < n) store_first<A>(to + i, fn(load_first(x + i, n - i)), n - i);
 }
 
-// fn(vector, vector) of two rows, to a third or one of them.
+// fn(vector, vector) of two rows, to a third or one of them. Idle lanes of the last vectors repeat an element that is
+// there: no value arises that no element has.
 template <class A, class Fn>
 static inline void map_rows(const A* x, const A* y, A* to, i64 n, Fn&& fn) {
   using V = vec<A>;
   constexpr int L = lanes<A>;
   i64 i = 0;
   for (; i + L <= n; i += L) store(to + i, fn(load<V>(x + i), load<V>(y + i)));
-  if (i < n) {
-    // The last lanes repeat an element that is there: no value arises that no element has.
-    A a[L], b[L];
-    store(a, splat<V, A>(x[i])), store(b, splat<V, A>(y[i]));
-    std::memcpy(a, x + i, (n - i) * sizeof(A)), std::memcpy(b, y + i, (n - i) * sizeof(A));
-    store(a, fn(load<V>(a), load<V>(b)));
-    std::memcpy(to + i, a, (n - i) * sizeof(A));
-  }
+  if (i == n) return;
+  const auto live = first_lanes<A>(n - i);
+  const V a = live ? load_first(x + i, n - i) : V{} + x[i], b = live ? load_first(y + i, n - i) : V{} + y[i];
+  store_first<A>(to + i, fn(a, b), n - i);
 }
 
 }  // namespace poolkit::POOLKIT_ISA_NS
