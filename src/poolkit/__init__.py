@@ -268,11 +268,14 @@ __all__ = [
 
 # Loaded on first use: each pulls in a framework, or data that a pooling does not need.
 _LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "torch"})
+_LAZY_FUNCTIONS = {"export_onnx": "poolkit.torch.export"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"poolkit.{name}")
+    if name in _LAZY_FUNCTIONS:
+        return getattr(importlib.import_module(_LAZY_FUNCTIONS[name]), name)
     if name == "__version__":
         metadata = importlib.import_module("importlib.metadata")
         try:
@@ -283,4 +286,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_LAZY, "__version__"})
+    return sorted({*__all__, *_LAZY, *_LAZY_FUNCTIONS, "__version__"})

@@ -99,6 +99,11 @@ def decode(plan: str) -> Decoded:
     )
 
 
+def reducer_of(plan: Decoded) -> type[Reducer]:
+    """The record of a plan's reducer."""
+    return _BY_CODE[plan.reducer]
+
+
 def is_channels_last(x: Tensor, rank: int) -> bool:
     """torch's own rule for strides that mean channels-last, for any rank, batched or not.
 
