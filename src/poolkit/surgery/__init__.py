@@ -2,6 +2,7 @@
 
 from poolkit.surgery.acceleration import Verdict, accelerate, restore, survey
 from poolkit.surgery.calls import accelerated
+from poolkit.surgery.finding import PoolSite, find_pools
 from poolkit.surgery.swapping import swap
 
-__all__ = ["Verdict", "accelerate", "accelerated", "restore", "survey", "swap"]
+__all__ = ["PoolSite", "Verdict", "accelerate", "accelerated", "find_pools", "restore", "survey", "swap"]

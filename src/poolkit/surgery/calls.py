@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _exporting = torch.compiler.is_exporting
-_stack: Any = overrides._get_current_function_mode_stack  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  there is no public way to ask
+_stack: Any = overrides._get_current_function_mode_stack  # pyright: ignore[reportPrivateUsage]  there is no public way to ask
 
 
 def _plain(value: Any) -> Any:
@@ -159,7 +159,7 @@ def spatial(x: Any, dim: Any) -> int | None:
         return None
     rank = x.dim() - 2
     axes = cast("list[Any]", dim)
-    if len(axes) != rank or not all([isinstance(axis, int) for axis in axes]):
+    if len(axes) != rank or any(not isinstance(axis, int) for axis in axes):
         return None
     return rank if sorted([axis % x.dim() for axis in axes]) == list(range(2, x.dim())) else None
 
@@ -270,7 +270,7 @@ def accelerated(*, only_faster: bool = True, include_different: bool = False) ->
 
 def is_active() -> bool:
     """Whether an `Interception` is under way in this thread."""
-    return any([type(mode) is Interception for mode in _stack()])
+    return Interception in [type(mode) for mode in _stack()]
 
 
 class Intercepting:

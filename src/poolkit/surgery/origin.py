@@ -30,7 +30,7 @@ def put_back(model: Module) -> None:
 def _rename(model: Module, old: Module, new: Module) -> None:
     for parent in list(model.modules()):
         # Not by setattr, which is the user's and may do more, nor by children(), which gives a shared module once.
-        parts = parent._modules  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        parts = parent._modules  # pyright: ignore[reportPrivateUsage]
         for name, child in list(parts.items()):
             if child is old:
                 parts[name] = new

@@ -70,10 +70,12 @@ def call(model: Module, example: Any) -> Any:
 
 
 def template(value: Any) -> Any:
+    """What is kept of an argument."""
     return Template(tuple(value.shape), value.dtype, value.device) if isinstance(value, Tensor) else value
 
 
 def made(value: Any, like: Mapping[str, Any]) -> Any:
+    """An argument again, tensors as zeros; floating ones placed as asked."""
     if not isinstance(value, Template):
         return value
     dtype = like.get("dtype", value.dtype) if value.dtype.is_floating_point else value.dtype
@@ -81,6 +83,7 @@ def made(value: Any, like: Mapping[str, Any]) -> Any:
 
 
 def shapes_of(outputs: Any) -> Any:
+    """The shapes of outputs, nested as they are; None for what is no tensor."""
     if isinstance(outputs, list | tuple):
         return tuple(shapes_of(one) for one in cast("list[Any]", outputs))
     return tuple(outputs.shape) if isinstance(outputs, Tensor) else None

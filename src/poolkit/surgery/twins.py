@@ -126,7 +126,7 @@ for _family, (_mixin, _ranks) in _FAMILIES.items():
     for _rank in _ranks:
         _twin = _make(f"{_family}{_rank}d", _mixin)
         globals()[_twin.__name__] = _twin
-        _TWINS[cast(Any, _twin)._theirs] = _twin  # noqa: SLF001  a class of this module
+        _TWINS[cast(Any, _twin)._theirs] = _twin
 
 POOLINGS: tuple[type[Any], ...] = tuple(_TWINS)
 """torch.nn's pooling classes."""
@@ -142,7 +142,7 @@ def torch_class(module: Module) -> type[Any] | None:
 
 def poolkit_class(kind: type[Any]) -> type[Any]:
     """poolkit.nn's class of the same name as one of torch.nn's."""
-    return _TWINS[kind]._ours  # noqa: SLF001  a class of this module
+    return _TWINS[kind]._ours
 
 
 def is_twin(module: object) -> bool:
