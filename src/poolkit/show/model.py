@@ -36,7 +36,7 @@ def load_model(text: str) -> Module:
     found = _import(home, text)
     for part in name.split("."):
         if not hasattr(found, part):
-            have = [word for word, value in vars(found).items() if callable(value) and not word.startswith("_")]
+            have = [word for word in dir(found) if callable(getattr(found, word)) and not word.startswith("_")]
             raise PoolError(
                 f"model {text}", f"{home} has a {name}, here it has {', '.join(have[:12]) or 'none'}", "name one"
             )
