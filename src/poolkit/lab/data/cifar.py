@@ -30,8 +30,8 @@ class Flavour:
     train: tuple[str, ...]
     test: tuple[str, ...]
     meta: str
-    label_key: bytes
-    names_key: bytes
+    label_key: str
+    names_key: str
     binary_train: tuple[str, ...]
     binary_test: tuple[str, ...]
     binary_meta: str
@@ -46,8 +46,8 @@ FLAVOURS = {
         train=tuple(f"data_batch_{number}" for number in range(1, 6)),
         test=("test_batch",),
         meta="batches.meta",
-        label_key=b"labels",
-        names_key=b"label_names",
+        label_key="labels",
+        names_key="label_names",
         binary_train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
         binary_test=("test_batch.bin",),
         binary_meta="batches.meta.txt",
@@ -60,8 +60,8 @@ FLAVOURS = {
         train=("train",),
         test=("test",),
         meta="meta",
-        label_key=b"fine_labels",
-        names_key=b"fine_label_names",
+        label_key="fine_labels",
+        names_key="fine_label_names",
         binary_train=("train.bin",),
         binary_test=("test.bin",),
         binary_meta="fine_label_names.txt",
@@ -109,13 +109,12 @@ def _joined(parts: Any) -> Split:
 
 
 def _pickled(gave: str, data: bytes, flavour: Flavour) -> Split:
-    batch = loads(gave, data)
-    pixels = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
-    labels = batch.get(flavour.label_key, batch.get(flavour.label_key.decode())) if isinstance(batch, dict) else None
+    batch = _table(loads(gave, data))
+    pixels, labels = batch.get("data"), batch.get(flavour.label_key)
     if not isinstance(pixels, np.ndarray) or labels is None:
         raise PoolError(
             gave,
-            f"a batch is a dict with data and {flavour.label_key.decode()}, here it is not",
+            f"a batch is a dict with data and {flavour.label_key}, here it is not",
             f"get it again from {flavour.address}",
         )
     return _split(gave, cast("NDArray[Any]", pixels), labels_of(gave, labels), flavour)
@@ -154,6 +153,13 @@ def _split(gave: str, pixels: NDArray[Any], labels: NDArray[np.int64], flavour: 
 def _names(gave: str, meta: bytes | None, flavour: Flavour) -> Sequence[str]:
     if meta is None:
         return []
-    table = loads(f"{gave}, {flavour.meta}", meta)
-    names = table.get(flavour.names_key, table.get(flavour.names_key.decode(), [])) if isinstance(table, dict) else []
-    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in cast("Any", names)]
+    names: Any = _table(loads(f"{gave}, {flavour.meta}", meta)).get(flavour.names_key, [])
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _table(thing: Any) -> dict[str, Any]:
+    """The dict of a pickle with texts as keys, whichever Python wrote it; empty where it is no dict."""
+    if not isinstance(thing, dict):
+        return {}
+    items = cast("dict[Any, Any]", thing).items()
+    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in items}

@@ -39,7 +39,7 @@ def read(path: Path, size: int | None) -> Dataset:
         raise PoolError(
             gave, f"a folder that save_to_disk wrote, here {error}", "save it with dataset.save_to_disk(PATH)"
         ) from None
-    tables = found if isinstance(found, dict) else {"train": found}
+    tables: dict[str, Any] = dict(found) if isinstance(found, dict) else {"train": found}  # pyright: ignore[reportUnknownArgumentType]
     test = next((name for name in _TESTS if name in tables), None)
     if "train" not in tables:
         raise PoolError(gave, f"there is a split named train, here {', '.join(tables)}", "save it with such a split")
