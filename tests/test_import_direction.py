@@ -26,6 +26,7 @@ LAYERS = [
     {"__init__"},
     {"torch", "catalog"},
     {"nn", "keras", "jax"},
+    {"surgery"},
     {"lab", "explorer"},
     {"show"},
     {"cli", "__main__"},

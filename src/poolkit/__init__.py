@@ -267,12 +267,16 @@ __all__ = [
 ]
 
 # Loaded on first use: each pulls in a framework, or data that a pooling does not need.
-_LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "torch"})
+_LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "surgery", "torch"})
+# Of poolkit.surgery, which is about torch models.
+_SURGERY = frozenset({"accelerate", "accelerated", "find_pools", "restore", "swap"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"poolkit.{name}")
+    if name in _SURGERY:
+        return getattr(importlib.import_module("poolkit.surgery"), name)
     if name == "__version__":
         metadata = importlib.import_module("importlib.metadata")
         try:
@@ -283,4 +287,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_LAZY, "__version__"})
+    return sorted({*__all__, *_LAZY, *_SURGERY, "__version__"})
