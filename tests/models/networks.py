@@ -1,4 +1,4 @@
-"""The networks that surgery is tried on: plain torch ones, and those of transformers from tiny random configurations."""
+"""The networks that surgery is tried on: plain torch ones, and those of transformers from tiny configurations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -56,17 +56,13 @@ NETWORKS = {
     "yolo_spp": Network(lambda: YoloSPP(classes=2, width=2), (2, 3, 64, 64), 3, {"spp.pools.*": "SoftPool2d"}),
     "yolo_sppf": Network(lambda: YoloSPP(classes=2, width=2, fast=True), (2, 3, 64, 64), 3, {"spp.pool": "SoftPool2d"}),
     "hf_resnet": Network(
-        _hugging(
-            "ResNetForImageClassification", "ResNetConfig", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]
-        ),
+        _hugging("ResNetForImageClassification", "ResNetConfig", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]),
         (2, 3, 64, 64),
         2,
         {"MaxPool2d": "MedianPool2d", "AdaptiveAvgPool2d": "GeMPool2d"},
     ),
     "hf_convnext": Network(
-        _hugging(
-            "ConvNextForImageClassification", "ConvNextConfig", num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]
-        ),
+        _hugging("ConvNextForImageClassification", "ConvNextConfig", num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]),
         (2, 3, 64, 64),
         1,
         {},

@@ -1,4 +1,4 @@
-"""Surgery on real networks: accelerated they give the same, trained they learn the same, and all of it can be undone."""
+"""Surgery on real networks: accelerated they give and learn the same, and all of it can be undone."""
 
 import pytest
 import torch

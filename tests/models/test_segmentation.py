@@ -14,7 +14,7 @@ SIDE = 32
 
 
 def shapes(number, generator):
-    """Images ``[N, 1, 32, 32]`` of one disc or square on noise, and which pixels belong to it: 0 no, 1 disc, 2 square."""
+    """Images ``[N, 1, 32, 32]`` of one disc or square on noise, and masks: 0 outside, 1 in a disc, 2 in a square."""
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     centres = torch.randint(9, SIDE - 9, (number, 2, 1, 1), generator=generator)
     radii = torch.randint(5, 9, (number, 1, 1), generator=generator)

@@ -323,7 +323,7 @@ def test_without_rich_the_table_is_plain_text(capsys, monkeypatch):
 @pytest.mark.parametrize("other", [3, None, nn.MaxPool2d, "model"])
 def test_a_model_is_a_module(other):
     for act in (pk.accelerate, pk.restore, survey, lambda m: pk.swap(m, {}), lambda m: pk.find_pools(m, None)):
-        with pytest.raises(pk.PoolTypeError, match="model is a torch.nn.Module"):
+        with pytest.raises(pk.PoolTypeError, match=r"model is a torch\.nn\.Module"):
             act(other)
     with pytest.raises(pk.PoolTypeError, match="only_faster"):
         pk.accelerate(nn.MaxPool2d(2), only_faster="yes")
@@ -398,7 +398,9 @@ def test_a_compiled_model_can_be_accelerated_and_restored(images):
     graphs = []
     model = Calls().eval()
     with torch.no_grad():
-        compiled = torch.compile(model, fullgraph=True, backend=lambda graph, _: graphs.append(str(graph.graph)) or graph)
+        compiled = torch.compile(
+            model, fullgraph=True, backend=lambda graph, _: graphs.append(str(graph.graph)) or graph
+        )
         expected = compiled(images)
         pk.accelerate(compiled, quiet=True)
         torch.testing.assert_close(compiled(images), expected, rtol=1e-5, atol=1e-6)

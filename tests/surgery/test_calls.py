@@ -28,7 +28,11 @@ def calls():
         if rank > 1:
             yield getattr(functional, f"adaptive_avg_{end}"), (x, (None, *[2] * (rank - 1))), {}
             yield getattr(functional, f"fractional_max_{end}"), (x, 2, 3), {}
-            yield getattr(functional, f"fractional_max_{end}"), (x, 2), {"output_ratio": (0.5,) * rank, "return_indices": True}
+            yield (
+                getattr(functional, f"fractional_max_{end}"),
+                (x, 2),
+                {"output_ratio": (0.5,) * rank, "return_indices": True},
+            )
     yield torch.adaptive_avg_pool1d, (X[1], 5), {}
     yield torch.adaptive_max_pool1d, (X[1], 5), {}
     yield torch.max_pool1d_with_indices, (X[1], 2), {}
