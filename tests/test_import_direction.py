@@ -29,6 +29,7 @@ LAYERS = [
     {"surgery"},
     {"lab", "explorer"},
     {"show"},
+    {"bench"},
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}

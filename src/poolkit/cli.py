@@ -1,4 +1,4 @@
-"""The command ``poolkit``: only the door; the commands are in `poolkit.show.commands`."""
+"""The command ``poolkit``: only the door; the commands are in `poolkit.show.commands` and `poolkit.bench.command`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main() -> None:
         names = " and ".join(missing)
         sys.stderr.write(f"poolkit's command line needs {names}\ndo this   pip install 'poolkit[show]'\n")
         sys.exit(2)
-    from poolkit.show.commands import app
+    from poolkit.bench.command import app
 
     app()
 

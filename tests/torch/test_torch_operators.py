@@ -149,7 +149,7 @@ GARBAGE = {
     "gradient of ints": "P.pool_backward(DY.long(), MAX, None, None, None, None, OFF, False)",
     "gradient without offsets": "P.pool_backward(DY, MAX, None, None, None, None, None, False)",
     "gradient without x": "P.pool_backward(DY, SOFT, None, None, DY, DY, None, False)",
-    "gradient without lse": f"P.pool_backward(DY, SOFT, None, {X}, DY, None, None, False)",
+    "gradient with lse of another shape": f"P.pool_backward(DY, SOFT, None, {X}, DY, DY[..., :1], None, False)",
     "gradient with x of another dtype": f"P.pool_backward(DY, RMS, None, {X}.double(), DY, None, None, False)",
     "gradient with x of another shape": f"P.pool_backward(DY, RMS, None, {X}[:1], DY, None, None, False)",
     "gradient with y of another shape": f"P.pool_backward(DY, RMS, None, {X}, DY[..., :1], None, None, False)",
