@@ -21,13 +21,12 @@ import torch
 from torch import Tensor, nn
 
 import poolkit as pk
+from poolkit.bench.clock import recycle_memory
 from poolkit.lab.models.inception import Inception
 from poolkit.lab.models.resnet import ResNet18
 from poolkit.lab.models.unet import UNet
 from poolkit.lab.models.vgg import VGG16
 from poolkit.lab.models.yolo_spp import SPP, SPPF
-
-from .measure import recycle_memory
 
 RESULTS = Path(__file__).parent / "results" / "end_to_end.json"
 CONTESTANTS = ("torch", "poolkit")
