@@ -26,6 +26,7 @@ LAYERS = [
     {"__init__"},
     {"torch", "catalog"},
     {"nn", "keras", "jax"},
+    {"surgery"},
     {"lab", "explorer"},
     {"show"},
     {"bench"},

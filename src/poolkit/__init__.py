@@ -267,8 +267,11 @@ __all__ = [
 ]
 
 # Loaded on first use: each pulls in a framework, or data that a pooling does not need.
-_LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "torch"})
-_LAZY_FUNCTIONS = {"export_onnx": "poolkit.torch.export"}
+_LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "surgery", "torch"})
+# Functions about models, and the module of each.
+_LAZY_FUNCTIONS = {"export_onnx": "poolkit.torch.export"} | dict.fromkeys(
+    ("accelerate", "accelerated", "find_pools", "restore", "swap"), "poolkit.surgery"
+)
 
 
 def __getattr__(name: str) -> Any:

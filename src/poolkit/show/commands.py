@@ -239,3 +239,40 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] 
         from poolkit.show.tables import print_machine
 
         print_machine(about)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="module:factory, imported from the working directory, as nets:ResNet.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input", "-i", help="An input's shape, as 1x3x224x224, with :int64 for integers; may be repeated."
+        ),
+    ],
+    train: Annotated[bool, typer.Option("--train/--eval", help="Look at a training or an evaluation pass.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed forward passes.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List every pooling a torch model runs, with its share of time and of the memory kept for the backward pass."""
+    if find_spec("torch") is None:
+        refuse("you gave  inspect, without torch installed\ndo this   pip install 'poolkit[torch]'")
+    from poolkit.errors import PoolError
+
+    try:
+        from poolkit.show.factory import load_model, parse_shape
+
+        shapes = [parse_shape(text) for text in inputs]
+        network = load_model(model).train(train)
+        import torch
+
+        from poolkit.surgery import find_pools
+
+        example = tuple(torch.randn(shape) for shape in shapes)
+        sites = find_pools(network, example, rounds=rounds, show=not as_json)
+    except PoolError as error:
+        refuse(str(error))
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(site) for site in sites], indent=2))

@@ -174,7 +174,7 @@ def run(
         call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
     if call is None:
         call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
-    if x.requires_grad or call.starts or call.fractional or call.squeeze or call.extra != "none" or not _plain():
+    if x.requires_grad or call.starts or call.fractional or call.squeeze or call.extra != "none" or not is_plain():
         return _pool(x, call, return_indices, samples, seed, extra)
     try:
         return ops.pool_with_indices(x, call.plan) if return_indices else ops.pool(x, call.plan)
@@ -350,7 +350,7 @@ def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
         )
     _check_dtype(x.dtype)
     try:
-        if x.requires_grad or _compiling() or not _plain():
+        if x.requires_grad or _compiling() or not is_plain():
             return cast(Tensor, autograd.Unpool.apply(x, indices, sizes))
         return ops.unpool(x, indices, sizes)
     except (NotImplementedError, RuntimeError) as error:
@@ -395,7 +395,7 @@ def explain(error: Exception, x: Tensor) -> Exception:
 _calls: dict[Any, Call] = {}
 
 
-def _plain() -> bool:
+def is_plain() -> bool:
     """No functorch transform and no forward-mode differentiation is under way."""
     return not _transforms_active() and _forward_ad._current_level < 0
 
@@ -413,7 +413,7 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
         extra = _extra(x, call, seed, extra)
     arguments = (x, starts, extra, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
-        if _compiling() or _plain():
+        if _compiling() or is_plain():
             learns = x.requires_grad or (extra is not None and extra.requires_grad)
             outputs = autograd.Pool.apply(*arguments) if learns and torch.is_grad_enabled() else None
         else:
