@@ -69,7 +69,10 @@ def measured(row: Row, settings: Settings) -> dict[str, float]:
     import jax
 
     x = jax.device_put(np.random.default_rng(0).standard_normal(row.shape, np.float32))
-    functions = {"poolkit": partial(pk.pool, window=row.window, reducer=row.reducer), "reduce_window": reduce_window(row)}
+    functions = {
+        "poolkit": partial(pk.pool, window=row.window, reducer=row.reducer),
+        "reduce_window": reduce_window(row),
+    }
     compiled = {name: jax.jit(function).lower(x).compile() for name, function in functions.items()}
     mine, theirs = (np.asarray(run(x)) for run in compiled.values())
     if mine.shape != theirs.shape or not (
@@ -104,10 +107,7 @@ def main() -> int:
     recycle_memory()
     settings = Settings(rounds=given.rounds, seconds=given.seconds)
     lines: list[dict[str, Any]] = []
-    for row in load()[0]:
-        if row.group not in HEADLINE or given.filter not in row.name:
-            continue
-        row = row.capped(LARGEST_INPUT)
+    for row in (row.capped(LARGEST_INPUT) for row in load()[0] if row.group in HEADLINE and given.filter in row.name):
         try:
             ms = measured(row, settings)
         except Unavailable as reason:
@@ -119,7 +119,10 @@ def main() -> int:
             "window": row.describe(), "poolkit": f"{ms['poolkit']:.5f}", "reduce_window": f"{ms['reduce_window']:.5f}",
             "times": f"{times:.2f}",
         })  # fmt: skip
-        print(f"{row.name:40} {row.describe():14} {ms['poolkit']:9.3f} {ms['reduce_window']:9.3f} {times:7.2f}x", flush=True)
+        print(
+            f"{row.name:40} {row.describe():14} {ms['poolkit']:9.3f} {ms['reduce_window']:9.3f} {times:7.2f}x",
+            flush=True,
+        )
     if not lines:
         print("no layer has such a name")
         return 1

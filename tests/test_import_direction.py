@@ -31,7 +31,8 @@ LAYERS = [
     {"bench"},
     {"cli", "__main__"},
 ]
-HEAVY = {"torch", "jax", "dask", "zarr", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
+HEAVY = {"torch", "jax", "dask", "zarr", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2"}
+HEAVY |= {"sklearn", "onnx"}
 NUMPY_ONLY = {"errors", "plan", "plan_text", "fractional", "window", "reducer", "reference", "arrays"}
 NUMPY_ONLY |= {"pooling", "unpooling", "functional", "named"}
 

@@ -7,8 +7,8 @@ array([[[[ 5.,  7.],
          [13., 15.]]]])
 
 The named functions (`max_pool2d` and the rest) are one line over `pool`. NumPy arrays, torch tensors and JAX arrays go
-in, the same kind comes out; `poolkit.dask` pools images larger than memory. `poolkit.nn` holds torch modules; it and the
-other front ends load on first use.
+in, the same kind comes out; `poolkit.dask` pools images larger than memory. `poolkit.nn` holds torch modules; it and
+the other front ends load on first use.
 """
 
 from __future__ import annotations

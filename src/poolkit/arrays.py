@@ -124,7 +124,7 @@ def _no_array(value: object, name: str) -> PoolTypeError:
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: Array, name: str = "out") -> Array:
     """`out` itself, if results of this shape and dtype can be written into it while `x` is read."""
-    if not isinstance(out, np.ndarray) or hasattr(out, "mask"):
+    if not issubclass(type(out), np.ndarray) or hasattr(out, "mask"):
         raise PoolTypeError(
             f"{name}={show(out)}", f"{name} is a NumPy array, here {type(out).__name__}", "pass numpy.empty(...)"
         )

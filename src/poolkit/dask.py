@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask import array as da
-from dask.array import overlap
+from dask import array
+from dask.array import overlap as overlapping
 
 from poolkit import arrays
 from poolkit.errors import PoolError, PoolTypeError, show
@@ -24,8 +24,11 @@ from poolkit.window import Fractional, Global, Window, plan_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# dask leaves its interface without annotations.
 Array = Any
+
+# dask leaves its interface without annotations.
+da: Any = array
+overlap: Any = overlapping
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ def _rows_of(plan: Plan, bounds: Sequence[Any], channels: int) -> Any:
     """Which planes a block holds, if each plane has window places of its own."""
     if plan.starts is None or len(plan.starts) == 1:
         return None
-    spans = [np.arange(*bound) for bound in bounds]
+    spans: list[Any] = [np.arange(*bound) for bound in bounds]
     return spans[0] if len(spans) == 1 else (spans[0][:, None] * channels + spans[1]).reshape(-1)
 
 
@@ -222,14 +225,14 @@ def _joined(x: Array, reducer: Reducer, rank: int) -> Array:
     """One window over several chunks: the chunks' own results, pooled again."""
     count = math.prod(x.shape[-rank:])
     wide = np.dtype(np.float64) if np.dtype(x.dtype).kind not in "iu" else np.dtype(np.int64)
-    part, shrink = reducer, None
+    part, divisor, shift = reducer, 1.0, 0.0
     if isinstance(reducer, Mean):
-        part, shrink = Sum(), (lambda y: y / (reducer.divisor or count))
+        part, divisor = Sum(), reducer.divisor or count
     elif isinstance(reducer, RMS):
-        part, shrink = Lp(2.0), (lambda y: y / math.sqrt(count))
+        part, divisor = Lp(2.0), math.sqrt(count)
     elif isinstance(reducer, LogSumExp):
         part = LogSumExp(reducer.beta, mean=False)
-        shrink = (lambda y: y - math.log(count) / reducer.beta) if reducer.mean else None
+        shift = math.log(count) / reducer.beta if reducer.mean else 0.0
     elif not isinstance(reducer, Max | Min | Sum | Lp):
         raise PoolError(
             f"{reducer} over an input x in {x.numblocks[-rank:]} chunks",
@@ -251,7 +254,7 @@ def _joined(x: Array, reducer: Reducer, rank: int) -> Array:
     whole = parts.rechunk(dict.fromkeys(range(lead, x.ndim), -1))
     total = whole.map_blocks(one, chunks=(*x.chunks[:lead], *((1,),) * rank), dtype=dtype, meta=meta)
     result = arrays.y_dtype(reducer, np.dtype(x.dtype))
-    if shrink is not None:
-        total = total.map_blocks(shrink)
+    if divisor != 1 or shift != 0:
+        total = total / divisor - shift
         total = da.rint(total) if result.kind in "iu" else total
     return total.astype(result)

@@ -81,7 +81,8 @@ def pool(
     (array([[[[ 9., 11.]]]]), array([[[[ 9, 11]]]]))
     """
     check_parts(window, reducer, return_indices)
-    if x is PARTS or (front := front_end(x)) is not None:
+    front = front_end(x)
+    if x is PARTS or front is not None:
         check_no_out(out)
         if x is PARTS:
             return Parts(window, reducer, return_indices, data_format, seed)
@@ -130,7 +131,7 @@ def _check_out(
     dtypes = (arrays.y_dtype(reducer, x.dtype), np.dtype(np.int64))
     names = ("out", "out[1]") if return_indices else ("out",)
     found = [arrays.check_out(a, shape, kind, x, name) for a, kind, name in zip(given, dtypes, names, strict=False)]
-    if return_indices and np.may_share_memory(*found):
+    if return_indices and np.may_share_memory(found[0], found[1]):
         raise PoolError("out with values and indices in one memory", "both are arrays of their own", "pass two arrays")
     return found
 

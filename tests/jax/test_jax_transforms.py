@@ -1,4 +1,4 @@
-"""JAX's transformations: vmap, jvp, gradients of gradients, extra arrays, several devices, and that nothing is copied."""
+"""JAX's transformations: vmap, jvp, gradients of gradients, extra arrays, several devices; nothing is copied."""
 
 import itertools
 
@@ -101,7 +101,9 @@ def test_arrays_beside_x_are_those_that_torch_takes():
 
     x = data(2, 3, 6, 6).astype(np.float32)
     rows = np.random.default_rng(1).random((3, 4), np.float32)
-    ours, back = jax.vjp(lambda x, w: pk.jax.pool(x, S, pk.Filter((0.0,) * 4), extra=w), jnp.asarray(x), jnp.asarray(rows))
+    ours, back = jax.vjp(
+        lambda x, w: pk.jax.pool(x, S, pk.Filter((0.0,) * 4), extra=w), jnp.asarray(x), jnp.asarray(rows)
+    )
     leaves = [torch.tensor(one, requires_grad=True) for one in (x, rows)]
     theirs = torch_pool(leaves[0], S, pk.Filter((0.0,) * 4), extra=leaves[1])
     theirs.sum().backward()
@@ -112,7 +114,9 @@ def test_arrays_beside_x_are_those_that_torch_takes():
 
 def one_by_one(function, axes, arrays):
     size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
-    picked = ([a if axis is None else jnp.take(a, i, axis) for a, axis in zip(arrays, axes, strict=True)] for i in range(size))
+    picked = (
+        [a if axis is None else jnp.take(a, i, axis) for a, axis in zip(arrays, axes, strict=True)] for i in range(size)
+    )
     return [jnp.stack(parts) for parts in zip(*(function(*one) for one in picked), strict=True)]
 
 
@@ -167,7 +171,10 @@ def test_nothing_is_copied_or_transposed():
     """A program is the custom call alone, in both layouts and in both passes; a maximum keeps a byte an output."""
     for layout, shape in (("channels_first", (2, 8, 16, 16)), ("channels_last", (2, 16, 16, 8))):
         x = jnp.ones(shape, jnp.float32)
-        pool = lambda x, layout=layout: pk.max_pool2d(x, 2, data_format=layout)
+
+        def pool(x, layout=layout):
+            return pk.max_pool2d(x, 2, data_format=layout)
+
         compiled = jax.jit(pool).lower(x).compile()
         text = compiled.as_text()
         assert text.count("custom-call(") == 1

@@ -226,7 +226,10 @@ def test_unpooling_is_that_of_numpy_arrays():
     np.testing.assert_array_equal(jnp.moveaxis(got, -1, 1), wanted)
     # Overlapping windows share a cell: the last of them is put there, and alone has a gradient.
     twice = jnp.zeros((1, 1, 2), jnp.int32)
-    put = lambda v: pk.max_unpool1d(v, twice, 2)
+
+    def put(v):
+        return pk.max_unpool1d(v, twice, 2)
+
     np.testing.assert_array_equal(put(jnp.array([[[3.0, 5.0]]]))[0, 0], [5, 0, 0, 0])
     np.testing.assert_array_equal(jax.grad(lambda v: put(v).sum())(jnp.ones((1, 1, 2)))[0, 0], [0, 1])
     for bad in (-1, 4):

@@ -33,8 +33,8 @@ def test_chunks_of_any_size_give_what_one_array_gives(case):
         try:
             y = pk.dask.pool(chunked(x, chunk, rank), case.window, reducer, seed=3)
         except pk.PoolError as error:
-            assert isinstance(case.window, pk.Adaptive)
-            assert "common divisor" in error.rule
+            if not isinstance(case.window, pk.Adaptive) or "common divisor" not in error.rule:
+                raise
             y = pk.dask.pool(da.from_array(x, chunks=(1, 2, *case.sizes)), case.window, reducer)
         several += max(y.numblocks[2:]) > 1
         assert y.shape == wanted.shape
@@ -50,7 +50,9 @@ def test_adaptive_windows_are_parted_where_input_and_output_have_a_common_diviso
     assert_close(y.compute(scheduler="synchronous"), pk.pool(x, pk.Adaptive((8, 12)), pk.Mean()), 1e-15)
 
 
-@pytest.mark.parametrize("reducer", [*CHOOSING, *ADDING, pk.Lp(2.5), pk.RMS(), pk.LogSumExp(), pk.LogSumExp(-2.0, mean=False)])
+@pytest.mark.parametrize(
+    "reducer", [*CHOOSING, *ADDING, pk.Lp(2.5), pk.RMS(), pk.LogSumExp(), pk.LogSumExp(-2.0, mean=False)]
+)
 def test_whole_planes_are_joined_from_their_chunks(reducer):
     x = float_data((2, 3, 9, 11))
     for window in (pk.Global(), pk.Global(keepdims=False), pk.Adaptive((1, 1))):
@@ -116,7 +118,8 @@ pk.dask.pool(warm, window, pk.Max()).compute()
 for begin in range(0, 512, 16):
     volume[0, 0, begin:begin + 16] = slab(begin, begin + 16)
 gc.collect()
-used = next(int(line.split()[1]) for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmData" in line) * 1024
+status = pathlib.Path("/proc/self/status").read_text().splitlines()
+used = 1024 * next(int(line.split()[1]) for line in status if "VmData" in line)
 limit = used + 96 * 2**20
 assert size > limit, (size, limit)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -126,8 +129,9 @@ try:
 except MemoryError:
     pass
 pooled = pk.dask.pool(da.from_zarr(volume), window, pk.Max())
-out = zarr.create_array(PLACE + ".out", shape=pooled.shape, chunks=(1, 1, 16, 128, 128), dtype="uint8", compressors=None)
-da.store(pooled.rechunk((1, 1, 16, 128, 128)), out)
+chunks = (1, 1, 16, 128, 128)
+out = zarr.create_array(PLACE + ".out", shape=pooled.shape, chunks=chunks, dtype="uint8", compressors=None)
+da.store(pooled.rechunk(chunks), out)
 top = int(da.max(pk.dask.pool(da.from_zarr(volume), pk.Global(), pk.Max())).compute())
 assert top == 250, top
 for o in (0, 15, 16, 63, 127):

@@ -103,9 +103,13 @@ def test_results_are_written_where_asked(case):
 def test_out_in_every_layout_and_dtype():
     for dtype in (np.float64, np.float16, BF16, np.uint8):
         x = abs(X).astype(dtype)
-        for layout, given in (("channels_first", x), ("channels_last", np.moveaxis(x, 1, -1)), ("channels_first", x[0])):
-            for window in (W, pk.Global(), pk.Global(keepdims=False)):
-                window = pk.Adaptive((1, 1)) if given.ndim == 3 and window != W else window
+        for layout, given in (
+            ("channels_first", x),
+            ("channels_last", np.moveaxis(x, 1, -1)),
+            ("channels_first", x[0]),
+        ):
+            whole = (pk.Global(), pk.Global(keepdims=False)) if given.ndim == 4 else (pk.Adaptive((1, 1)),)
+            for window in (W, *whole):
                 for reducer in (pk.Max(), pk.Sum()):
                     wanted = pk.pool(given, window, reducer, data_format=layout)
                     out = np.empty(wanted.shape, wanted.dtype)

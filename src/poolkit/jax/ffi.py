@@ -41,7 +41,9 @@ def _load() -> bool:
 built = _load()
 
 
-def results(call: Call, shape: Sequence[int], dtype: np.dtype[Any], wanted: Sequence[str]) -> list[jax.ShapeDtypeStruct]:
+def results(
+    call: Call, shape: Sequence[int], dtype: np.dtype[Any], wanted: Sequence[str]
+) -> list[jax.ShapeDtypeStruct]:
     """Shapes and dtypes of y and of what is wanted beside it."""
     dtypes = {"indices": wide_integer(), "offsets": call.offsets, "lse": accumulator(dtype)}
     out = call.out_shape(shape)

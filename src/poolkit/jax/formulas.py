@@ -7,7 +7,6 @@ function instead, `choose`: values, positions and derivatives follow from the pl
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -360,7 +359,8 @@ def _filter(reducer: Filter, seen: Seen) -> Array:  # noqa: ARG001
     elif len(numbers) == 1:
         weights = seen.extra[:, numbers[0]]
     else:
-        weights = jax.vmap(lambda row, ids: row[ids])(seen.extra, numbers)
+        planes = jnp.arange(len(seen.extra)).reshape(-1, *[1] * (numbers.ndim - 1))
+        weights = seen.extra[planes, numbers]
     return seen.sum(weights * seen.cells)
 
 

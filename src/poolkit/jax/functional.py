@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from poolkit.arrays import DTYPE_CODES, check_reducer, index_error
 from poolkit.errors import PoolError, PoolTypeError, show
@@ -143,7 +144,7 @@ def max_unpool(
         )
     sizes = check_unpool(x.shape, indices.shape, kernel_size, stride, padding, output_size, rank)
     cells = math.prod(sizes)
-    if not isinstance(indices, jax.core.Tracer) and indices.size:
+    if not isinstance(indices, Tracer) and indices.size:
         known = np.asarray(indices)
         if known.min() < 0 or known.max() >= cells:
             raise index_error(known, cells, "an index lies outside the plane")
@@ -151,13 +152,13 @@ def max_unpool(
     planes = x.reshape(-1, math.prod(x.shape[-rank:]))
     places = indices.reshape(planes.shape)
     places = jnp.where(places < 0, cells, places)
-    return jax.vmap(lambda values, ids: _scatter(values, ids, cells))(planes, places).reshape(*lead, *sizes)
 
+    def put(values: Array, places: Array) -> Array:
+        # The last writer of a cell is found first, so that no order of writing matters.
+        last = jnp.full(cells, -1, jnp.int32).at[places].max(jnp.arange(len(values), dtype=jnp.int32), mode="drop")
+        return jnp.where(last < 0, jnp.zeros((), values.dtype), values[jnp.maximum(last, 0)])
 
-def _scatter(values: Array, places: Array, cells: int) -> Array:
-    """One plane. The last writer of a cell is found first, so that no order of writing matters."""
-    last = jnp.full(cells, -1, jnp.int32).at[places].max(jnp.arange(len(values), dtype=jnp.int32), mode="drop")
-    return jnp.where(last < 0, jnp.zeros((), values.dtype), values[jnp.maximum(last, 0)])
+    return jax.vmap(put)(planes, places).reshape(*lead, *sizes)
 
 
 def _array(value: Any, name: str) -> Array:
@@ -203,7 +204,10 @@ def _check_positions(call: Call, return_indices: bool) -> None:
 
 
 def _extra(call: Call, shape: tuple[int, ...], dtype: np.dtype[Any], seed: Seed, extra: Any) -> Array | None:
-    """The array beside x, in the accumulator's dtype: as given, drawn, or as the record says. `shape` is channels-first."""
+    """The array beside x, in the accumulator's dtype: as given, drawn, or as the record says.
+
+    `shape` is that of the input with its channels first.
+    """
     reducer, wide = call.reducer, accumulator(dtype)
     if reducer.extra == "none":
         return None

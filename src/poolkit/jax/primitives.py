@@ -48,8 +48,11 @@ def _in_order(given: dict[str, Array]) -> list[Array]:
 
 def _matched(operands: list[Array]) -> list[Array]:
     """Under shard_map: arrays that are the same everywhere, marked to vary as the others do."""
-    axes = [getattr(getattr(jax.typeof(one), "manual_axis_type", None), "varying", frozenset()) for one in operands]
-    every: frozenset[Any] = frozenset().union(*axes)
+    nowhere: frozenset[Any] = frozenset()
+    axes: list[frozenset[Any]] = [
+        getattr(getattr(jax.typeof(one), "manual_axis_type", None), "varying", nowhere) for one in operands
+    ]
+    every = nowhere.union(*axes)
     if not every:
         return operands
     return [
@@ -98,7 +101,10 @@ def _run(primitive: Any, *operands: Array, **settings: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(primitive: Any, settings: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
-    return jax.jit(lambda *operands: primitive.bind(*operands, **dict(settings)))
+    def run(*operands: Array) -> Any:
+        return primitive.bind(*operands, **dict(settings))
+
+    return jax.jit(run)
 
 
 def _like(aval: Any, shape: Sequence[int], dtype: Any, call: Call | None = None) -> Any:
@@ -111,17 +117,13 @@ def _like(aval: Any, shape: Sequence[int], dtype: Any, call: Call | None = None)
     return aval.update(shape=tuple(shape), dtype=np.dtype(dtype), weak_type=False, sharding=sharding)
 
 
-pool_p: Any = _primitive(
-    "pool", functools.partial(_pool, compiled=False), functools.partial(_pool, compiled=True)
-)
+pool_p: Any = _primitive("pool", functools.partial(_pool, compiled=False), functools.partial(_pool, compiled=True))
 push_p: Any = _primitive("push", _push, None)
-pull_p: Any = _primitive(
-    "pull", functools.partial(_pull, compiled=False), functools.partial(_pull, compiled=True)
-)
+pull_p: Any = _primitive("pull", functools.partial(_pull, compiled=False), functools.partial(_pull, compiled=True))
 
 
 @pool_p.def_abstract_eval
-def _pool_shapes(x: Any, *_: Any, call: Call, given: int, wanted: int) -> list[Any]:
+def _pool_shapes(x: Any, *_: Any, call: Call, wanted: int, **_given: int) -> list[Any]:
     kinds = ffi.results(call, x.shape, np.dtype(x.dtype), names(wanted, WANTED))
     return [_like(x, kind.shape, kind.dtype, call) for kind in kinds]
 
@@ -129,7 +131,7 @@ def _pool_shapes(x: Any, *_: Any, call: Call, given: int, wanted: int) -> list[A
 @push_p.def_abstract_eval
 def _push_shapes(*operands: Any, call: Call, given: int, moved: int) -> list[Any]:
     tangents, arrays = _split(operands, given, moved)
-    x = tangents.get("x", arrays.get("x"))
+    x: Any = tangents.get("x", arrays.get("x"))
     return [_like(x, call.out_shape(x.shape), x.dtype, call)]
 
 
@@ -236,7 +238,11 @@ def _second(
     if behind and not call.chooses:
         point = {name: kept[name] for name in behind}
         rest = {name: value for name, value in kept.items() if name not in behind and name not in ("y", "lse")}
-        more = jax.jvp(lambda moved: work(first, {**rest, **moved}), (point,), (behind,))[1]
+
+        def along(moved: dict[str, Array]) -> list[Array]:
+            return work(first, {**rest, **moved})
+
+        more = jax.jvp(along, (point,), (behind,))[1]
         total = more if total is None else [a + b for a, b in zip(total, more, strict=True)]
     return total or []
 
@@ -273,15 +279,13 @@ def _pull_jvp(
 
 
 def _batched(
-    primitive: Any, leading: Callable[[int, int], int], operands: Sequence[Any], dims: Sequence[Any], **settings: Any
+    primitive: Any, operands: Sequence[Any], dims: Sequence[Any], **settings: Any
 ) -> tuple[list[Any], list[int]]:
     """jax.vmap: every array gets one more leading axis; places and weights for all need none."""
     call: Call = settings["call"]
-    first = leading(settings["given"], settings.get("moved", 0))
     size = next(one.shape[axis] for one, axis in zip(operands, dims, strict=True) if axis is not None)
-    kinds = ["array"] * first + names(settings["given"], GIVEN)
-    if primitive is push_p:
-        kinds[:first] = names(settings["moved"], MOVED)
+    first = names(settings["moved"], MOVED) if primitive is push_p else ["array"]
+    kinds = [*first, *names(settings["given"], GIVEN)]
     moved: list[Any] = []
     for one, axis, kind in zip(operands, dims, kinds, strict=True):
         if axis is not None:
@@ -302,6 +306,5 @@ _ad.primitive_jvps[pull_p] = _pull_jvp
 _ad.primitive_transposes[pool_p] = _linear_transpose
 _ad.primitive_transposes[push_p] = _push_transpose
 _ad.primitive_transposes[pull_p] = _pull_transpose
-_batching.primitive_batchers[pool_p] = functools.partial(_batched, pool_p, lambda _, __: 1)
-_batching.primitive_batchers[push_p] = functools.partial(_batched, push_p, lambda _, moved: moved.bit_count())
-_batching.primitive_batchers[pull_p] = functools.partial(_batched, pull_p, lambda _, __: 1)
+for _p in (pool_p, push_p, pull_p):
+    _batching.primitive_batchers[_p] = functools.partial(_batched, _p)

@@ -6,7 +6,7 @@ It serves every processor, needs no compiled extension, and is the derivative in
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from poolkit.jax.calls import Call, accumulator, wide_integer
 from poolkit.jax.taps import Taps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Array = jax.Array
 Arrays = dict[str, Array]
@@ -68,7 +68,11 @@ def gradient(call: Call, dy: Array, given: Mapping[str, Array], moved: Sequence[
     zeros = {"x": jnp.zeros(shape, dy.dtype)} if "x" in moved else {}
     if "extra" in moved:
         zeros["extra"] = jnp.zeros_like(given["extra"])
-    transpose = jax.linear_transpose(lambda tangents: derivative(call, tangents, given, dy.shape), zeros)
+
+    def push(tangents: Arrays) -> Array:
+        return derivative(call, tangents, given, dy.shape)
+
+    transpose: Callable[[Array], tuple[Arrays]] = cast("Any", jax.linear_transpose)(push, zeros)
     (found,) = transpose(dy)
     return [found[name] for name in moved]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from poolkit import arrays
 from poolkit.errors import PoolError, PoolTypeError, integer, show
@@ -38,7 +39,7 @@ def uniforms(reducer: Reducer, shape: tuple[int, ...], dtype: np.dtype[Any], see
 def starts(window: Fractional, plan: Plan, shape: Sequence[int], dtype: np.dtype[Any], seed: Seed) -> Array:
     """The windows' places ``[planes or 1, windows of all axes]`` for an input ``(N, C, *sizes)`` or ``(C, *sizes)``."""
     rank, planes = plan.rank, max(math.prod(shape[: -plan.rank]), 1)
-    samples = window.random_samples
+    samples: Any = window.random_samples
     if samples is None:
         key = _key(seed)
         if key is None:
@@ -46,8 +47,8 @@ def starts(window: Fractional, plan: Plan, shape: Sequence[int], dtype: np.dtype
         else:
             lots = (planes, rank) if window.tiles is None else (tiled_lots(plan.out_shape, window.tiles),)
             samples = jax.random.uniform(key, lots, accumulator(dtype))
-    if isinstance(samples, jax.core.Tracer):
-        return _traced_starts(window, plan, samples, planes)
+    if isinstance(samples, Tracer):
+        return _traced_starts(window, plan, cast("Array", samples), planes)
     known = plan_for(window, shape, rank, samples=np.asarray(samples)).starts
     assert known is not None
     return jnp.asarray(known, jnp.int32)
@@ -94,7 +95,7 @@ def _key(seed: Seed) -> Array | None:
     if not isinstance(seed, jax.Array):
         return None
     legacy = seed.dtype == np.uint32 and seed.shape == (2,)
-    if legacy or jax.dtypes.issubdtype(seed.dtype, jax.dtypes.prng_key):
+    if legacy or jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         return seed
     raise PoolTypeError(
         f"seed of dtype {seed.dtype} and shape {seed.shape}",

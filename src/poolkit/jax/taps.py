@@ -60,11 +60,18 @@ class Taps:
         """``(P, *outs, T)``: the cells of each window; places that it does not fill hold any cell."""
         cells = [axis.cells for axis in self.axes]
         if all(len(one) == 1 for one in cells):
-            return jax.vmap(lambda plane: self._gather(plane, [one[0] for one in cells]))(planes)
+            return self._gathering(None, [one[0] for one in cells])(planes)
         own = [0 if len(one) > 1 else None for one in cells]
         shared = [one if len(one) > 1 else one[0] for one in cells]
-        gather: Callable[..., Array] = jax.vmap(lambda plane, *ids: self._gather(plane, ids), in_axes=(0, *own))
-        return gather(planes, *shared)
+        return self._gathering(own, None)(planes, *shared)
+
+    def _gathering(self, own: list[int | None] | None, cells: list[Any] | None) -> Callable[..., Array]:
+        """`_gather` over planes, with cells that are the same for all or, where `own` says so, their own."""
+
+        def gather(plane: Array, *ids: Array) -> Array:
+            return self._gather(plane, ids if cells is None else cells)
+
+        return jax.vmap(gather, in_axes=(0, *(own or ())))
 
     def _gather(self, plane: Array, cells: Any) -> Array:
         for i, ids in enumerate(cells):
