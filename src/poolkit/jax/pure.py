@@ -6,7 +6,7 @@ It serves every processor, needs no compiled extension, and is the derivative in
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
