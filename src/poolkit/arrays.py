@@ -98,7 +98,9 @@ def check_array(value: object, name: str = "input x") -> Array:
 def _borrowed(value: Any, name: str) -> Array:
     """A view of an object that is no NumPy array."""
     try:
-        return np.asarray(memoryview(value))
+        array = np.asarray(memoryview(value))
+        # ctypes spells the native byte order out, which the core's formats do not.
+        return array.view(array.dtype.newbyteorder("=")) if array.dtype.isnative else array
     except (TypeError, ValueError, BufferError):
         pass
     if not hasattr(value, "__dlpack__"):
