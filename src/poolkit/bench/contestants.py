@@ -33,6 +33,7 @@ PEERS = {
         Peer("poolkit", mine.numpy_first),
         Peer("poolkit-nhwc", mine.numpy_last, numpy_last=True),
         Peer("poolkit-torch", mine.torch_first, ("torch",)),
+        Peer("poolkit-jax", mine.jax_first, ("jax",)),
         Peer("torch", with_torch.first, ("torch",)),
         Peer("torch-nhwc", with_torch.last, ("torch",)),
         Peer("torch-compile", with_torch.compiled, ("torch",)),
@@ -41,7 +42,7 @@ PEERS = {
         Peer("jax", with_jax.reduce_window, ("jax",)),
     )
 }
-DEFAULT = tuple(name for name in PEERS if name != "poolkit-torch")
+DEFAULT = tuple(name for name in PEERS if name not in {"poolkit-torch", "poolkit-jax"})
 LAYOUTS = {
     "both": DEFAULT,
     "first": tuple(name for name in DEFAULT if not name.endswith("-nhwc")),

@@ -1,4 +1,4 @@
-"""poolkit as a contestant: NumPy arrays in both layouts, and tensors of torch."""
+"""poolkit as a contestant: NumPy arrays in both layouts, tensors of torch, arrays of JAX."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import poolkit as pk
+from poolkit.bench import with_jax
 from poolkit.bench.task import Task, Unavailable, to_tensor
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ def torch_first(task: Task, _threads: int) -> Run:
     run = _forward(task, x)
     grad = to_tensor(task.grad(tuple(run().shape)))
     return partial(gradient, run, x, grad)
+
+
+def jax_first(task: Task, threads: int) -> Run:
+    """An array of JAX, channels first, under `jit`."""
+    if task.row.kind in {"fractional_max", "max_with_indices"}:
+        raise Unavailable(f"{task.row.kind} is not timed on JAX arrays")
+    return with_jax.compiled(task, threads, partial(pk.pool, window=task.row.window, reducer=task.row.reducer))
 
 
 def gradient(run: Run, x: Any, grad: Any) -> Any:

@@ -37,10 +37,14 @@ def limit_threads(threads: int) -> None:
 
 def reduce_window(task: Task, threads: int) -> Run:
     """The layer as one compiled function of its input, in JAX's default layout, channels first."""
+    return compiled(task, threads, _layer(task.row))
+
+
+def compiled(task: Task, threads: int, layer: Callable[[Any], Any]) -> Run:
+    """A layer, or its gradient, as one compiled function of the task's input."""
     limit_threads(threads)
     jax: Any = import_module("jax")
     jnp: Any = import_module("jax.numpy")
-    layer = _layer(task.row)
     x = jnp.asarray(task.x)
     if not task.backward:
         return partial(_waiting, jax.jit(layer), x)
