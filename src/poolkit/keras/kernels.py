@@ -1,0 +1,38 @@
+"""The compiled kernels behind a Keras back end, where they can read its tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolkit.keras.cells import Layout, Tensor
+    from poolkit.reducer import Reducer
+    from poolkit.window import Window
+
+Backend = "Callable[[Tensor, Window, Reducer, Layout, Tensor | None, bool], Any]"
+
+
+def of(x: Tensor) -> Callable[..., Any] | None:
+    """The function that pools `x` by kernels, or None where keras.ops has to."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # What is exported has to run without poolkit.
+        return _torch if x.device.type == "cpu" and not torch.compiler.is_exporting() else None
+    return None
+
+
+def _torch(
+    x: Any, window: Window, reducer: Reducer, layout: Layout, extra: Any, return_indices: bool
+) -> Any:
+    from poolkit.torch.functional import pool
+
+    data_format = "channels_last" if layout.last else "channels_first"
+    y: Any = pool(
+        x, window, reducer, return_indices=return_indices, rank=layout.rank, data_format=data_format, extra=extra
+    )
+    return (y[0], y[1].int()) if return_indices else y
