@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVa
 
 from poolkit.errors import entries, integer, number
 from poolkit.fractional import check_samples
-from poolkit.pooling import Array, pool, torch_backend
+from poolkit.pooling import Array, front_end, pool
 from poolkit.reducer import RMS, LogSumExp, Lp, Max, Mean, Min, PowerMean, Soft, Sum
 from poolkit.unpooling import unpool
 from poolkit.window import Adaptive, Fractional, Padding, Sliding, Style, per_axis, wrong_length
@@ -39,9 +39,9 @@ def by_rank(
 
     def of(rank: int) -> Callable[P, R]:
         def named(*args: P.args, **kwargs: P.kwargs) -> R:
-            torch = torch_backend(args[0]) if args else None
-            if torch is not None:
-                return torch.named(function, rank, args, kwargs)
+            front = front_end(args[0]) if args else None
+            if front is not None:
+                return front.named(function, rank, args, kwargs)
             return function(rank, *args, **kwargs)
 
         named.__name__ = named.__qualname__ = f"{function.__name__.lstrip('_')}{rank}d"
@@ -358,7 +358,7 @@ def _fractional(
             if len(given) != 1:
                 raise wrong_length(name, given, len(given), rank)
             ratios[place] = given[0]
-    if samples is not None and style == "torch" and torch_backend(input) is None:
+    if samples is not None and style == "torch" and front_end(input) is None:
         check_samples(samples, rank, "_random_samples")
     return Fractional(
         kernel_size,

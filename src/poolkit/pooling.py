@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array: TypeAlias = Any
-"""A NumPy array or a torch tensor; results are of the argument's kind."""
+"""A NumPy array, a torch tensor or a JAX array; results are of the argument's kind."""
 
 
 class Parts(NamedTuple):
@@ -74,40 +74,20 @@ def pool(
     >>> pk.pool(x, pk.Adaptive((1, 2)), pk.Max(), return_indices=True)
     (array([[[[ 9., 11.]]]]), array([[[[ 9, 11]]]]))
     """
-    if not isinstance(cast(object, window), WINDOWS):
-        *names, last = (kind.__name__ for kind in WINDOWS)
-        raise PoolTypeError(
-            f"window={show(window)}",
-            f"window is {', '.join(names)} or {last}, here {type(window).__name__}",
-            "pass for example poolkit.Sliding(2)",
-        )
-    if not isinstance(cast(object, reducer), Reducer):
-        raise PoolTypeError(
-            f"reducer={show(reducer)}",
-            f"reducer is one of the records such as Max() or Mean(), here {show(reducer)}",
-            "pass an instance: poolkit.Max(), not its name or class",
-        )
-    if return_indices and not reducer.selects:
-        raise PoolError(
-            f"return_indices=True with {reducer}",
-            f"return_indices asks which cell was chosen, and {reducer.name} chooses none",
-            "drop return_indices, or use Max() or Min()",
-        )
+    check_parts(window, reducer, return_indices)
     if x is PARTS:
         return Parts(window, reducer, return_indices, data_format, seed)
-    reducer = reducer.on(window)
-    torch = torch_backend(x)
-    if torch is None:
-        x = arrays.check_array(x)
+    front = front_end(x)
+    if front is not None:
+        rank = pooled_rank(window, x.ndim)
+        options = {"return_indices": return_indices, "rank": rank, "data_format": data_format, "seed": seed}
+        return front.pool(x, window, reducer, **options)
+    x = arrays.check_array(x)
     rank = pooled_rank(window, x.ndim)
     logical = to_channels_first(x, data_format, rank)
-    if torch is not None:
-        result = torch.pool(logical, window, reducer, return_indices=return_indices, rank=rank, seed=seed)
-        y, indices = result if return_indices else (result, None)
-    else:
-        y, indices, _ = run(logical, window, reducer, rank, return_indices=return_indices, seed=seed)
-    y = finish(y, window, data_format, rank, logical.ndim)
-    return (y, finish(indices, window, data_format, rank, logical.ndim)) if return_indices else y
+    y, indices, _ = run(logical, window, reducer.on(window), rank, return_indices=return_indices, seed=seed)
+    y = finish(y, window, data_format, rank)
+    return (y, finish(indices, window, data_format, rank)) if return_indices else y
 
 
 def pool_vjp(
@@ -137,7 +117,7 @@ def pool_vjp(
     logical = to_channels_first(x, data_format, rank)
     y, _, saved = run(logical, window, reducer.on(window), rank, seed=seed, save=True)
     kept = cast(arrays.Saved, saved)
-    result = finish(y, window, data_format, rank, logical.ndim)
+    result = finish(y, window, data_format, rank)
 
     def back(grad: npt.NDArray[Any]) -> npt.NDArray[Any]:
         grad = arrays.check_array(grad, "grad")
@@ -184,13 +164,43 @@ def run(
     return y[0], None if indices is None else indices[0], saved
 
 
-def torch_backend(x: object) -> Any:
-    """The torch front end if `x` is a torch tensor, else None; a NumPy caller never imports torch."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor):
+def check_parts(window: object, reducer: object, return_indices: bool) -> None:
+    """Window and reducer are what they should be, and go together with `return_indices`."""
+    if not isinstance(window, WINDOWS):
+        *names, last = (kind.__name__ for kind in WINDOWS)
+        raise PoolTypeError(
+            f"window={show(window)}",
+            f"window is {', '.join(names)} or {last}, here {type(window).__name__}",
+            "pass for example poolkit.Sliding(2)",
+        )
+    if not isinstance(reducer, Reducer):
+        raise PoolTypeError(
+            f"reducer={show(reducer)}",
+            f"reducer is one of the records such as Max() or Mean(), here {show(reducer)}",
+            "pass an instance: poolkit.Max(), not its name or class",
+        )
+    if return_indices and not reducer.selects:
+        raise PoolError(
+            f"return_indices=True with {reducer}",
+            f"return_indices asks which cell was chosen, and {reducer.name} chooses none",
+            "drop return_indices, or use Max() or Min()",
+        )
+
+
+# The array types of frameworks, and the front end of each.
+_FRONT_ENDS = (("torch", "Tensor", "poolkit.torch.functional"), ("jax", "Array", "poolkit.jax.functional"))
+
+
+def front_end(x: object) -> Any:
+    """The front end of the framework that `x` is an array of, or None; a NumPy caller never imports a framework."""
+    if type(x) is np.ndarray:
         return None
-    # By name, since imports go down only; torch.compile can trace the look-up, and not the import.
-    return sys.modules.get("poolkit.torch.functional") or importlib.import_module("poolkit.torch.functional")
+    for framework, array, module in _FRONT_ENDS:
+        loaded = sys.modules.get(framework)
+        if loaded is not None and isinstance(x, getattr(loaded, array, ())):
+            # By name, since imports go down only; torch.compile can trace the look-up, and not the import.
+            return sys.modules.get(module) or importlib.import_module(module)
+    return None
 
 
 def pooled_rank(window: Window, ndim: int) -> int:
@@ -218,16 +228,21 @@ def pooled_rank(window: Window, ndim: int) -> int:
     return max(ndim - 2, 1)
 
 
-def to_channels_first(x: Array, data_format: str, rank: int) -> Array:
-    """A view with the channels before the pooled axes."""
-    if data_format == "channels_first":
-        return x
-    if data_format != "channels_last":
+def check_format(data_format: object) -> None:
+    """`data_format` is one of the two words."""
+    if data_format not in ("channels_first", "channels_last"):
         raise PoolError(
             f"data_format={show(data_format)}",
             f"data_format is 'channels_first' or 'channels_last', here {show(data_format)}",
             "pass one of the two",
         )
+
+
+def to_channels_first(x: Array, data_format: str, rank: int) -> Array:
+    """A view with the channels before the pooled axes."""
+    if data_format == "channels_first":
+        return x
+    check_format(data_format)
     return _move(x, -1, -rank - 1)
 
 
@@ -236,10 +251,10 @@ def to_channels_last(x: Array, data_format: str, rank: int) -> Array:
     return x if data_format == "channels_first" else _move(x, -rank - 1, -1)
 
 
-def finish(y: Array, window: Window, data_format: str, rank: int, ndim: int) -> Array:
-    """A pooled array in the caller's layout, without the axes that `Global` drops (torch's front end drops its own)."""
+def finish(y: Array, window: Window, data_format: str, rank: int) -> Array:
+    """A pooled array in the caller's layout, without the axes that `Global` drops."""
     if _drops(window):
-        return y.reshape(y.shape[:-rank]) if y.ndim == ndim else y
+        return y.reshape(y.shape[:-rank])
     return to_channels_last(y, data_format, rank)
 
 
@@ -248,7 +263,7 @@ def _drops(window: Window) -> bool:
 
 
 def _move(x: Array, source: int, target: int) -> Array:
-    if type(x) is not np.ndarray:
+    if hasattr(x, "movedim"):  # a torch tensor
         return x.movedim(source, target)
     order = list(range(x.ndim))  # what numpy.moveaxis does, at a fifth of its time
     order.insert(target % x.ndim, order.pop(source))

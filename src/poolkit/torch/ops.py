@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from poolkit.plan_text import encode
 from poolkit.torch import fallback, shapes, vmap
-from poolkit.torch.shapes import DTYPES, decode, encode, is_channels_last
+from poolkit.torch.shapes import DTYPES, decode, is_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable

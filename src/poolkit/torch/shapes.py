@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from poolkit.plan_text import encode
 from poolkit.reducer import REDUCERS, Lp, Params
 from poolkit.reducer.order import INTERPOLATIONS, AtRank
 
@@ -59,28 +60,12 @@ class Decoded:
         return len(self.sizes)
 
 
-def encode(reducer: int, params: Sequence[float], spec: Sequence[int]) -> str:
-    """The plan string of a reducer's code and parameters and the flat geometry of a plan.
-
-    >>> from poolkit.reducer import Params
-    >>> encode(0, Params(), (0, 8, 4, 3, 2, 1, 1, 1))
-    '0(2.0,0.0,1.0,0,1,1,0.5,0,0) 0(8,4,3,2,1,1,1)'
-    """
-    p, eps, beta, divisor, include_pad, mean, level, mode, sample = params
-    head = (
-        f"{reducer}({float(p)!r},{float(eps)!r},{float(beta)!r},{int(divisor)},{int(include_pad)},{int(mean)},"
-        f"{float(level)!r},{int(mode)},{int(sample)})"
-    )
-    axes = (spec[i : i + 8] for i in range(0, len(spec), 8))
-    return head + "".join(f" {axis[0]}({','.join(map(str, axis[1:]))})" for axis in axes)
-
-
 @lru_cache(maxsize=1024)
 def decode(plan: str) -> Decoded:
-    """The inverse of `encode`; RuntimeError for any other text."""
+    """The inverse of `poolkit.plan_text.encode`; RuntimeError for any other text."""
     match = _PLAN.fullmatch(plan)
     if match is None:
-        raise RuntimeError("poolkit: plan: expected the text that poolkit.torch.ops.encode makes")
+        raise RuntimeError("poolkit: plan: expected the text that poolkit.plan_text.encode makes")
     reducer, *numbers = match.groups()[:10]
     params = Params(*map(float, numbers))
     p, eps, beta = params[:3]
