@@ -1,4 +1,4 @@
-"""Imports go one way: cli, lab -> nn, keras, jax -> torch -> functional -> reducer, window -> plan -> errors."""
+"""Imports go one way: cli, lab -> keras -> nn, jax -> torch -> functional -> reducer, window -> plan -> errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(poolkit.__file__).parent
 LAYERS = [
     {"errors"},
     {"plan", "_core"},
-    {"fractional"},
+    {"fractional", "blur", "levels"},
     {"reducer", "window", "threads"},
     {"reference", "arrays"},
     {"pooling"},
@@ -25,14 +25,15 @@ LAYERS = [
     {"named"},
     {"__init__"},
     {"torch", "catalog"},
-    {"nn", "keras", "jax"},
+    {"nn", "jax"},
+    {"keras"},
     {"lab", "explorer"},
     {"show"},
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
 NUMPY_ONLY = {"errors", "plan", "fractional", "window", "reducer", "reference", "arrays"}
-NUMPY_ONLY |= {"pooling", "unpooling", "functional", "named"}
+NUMPY_ONLY |= {"blur", "levels", "pooling", "unpooling", "functional", "named"}
 
 
 def modules():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 INT64_MAX = 2**63 - 1
 
@@ -40,6 +41,11 @@ class PoolError(ValueError):
         if "input x of" in self.gave:
             return self
         return type(self)(f"{self.gave}, input x of shape {tuple(shape)}", self.rule, self.do)
+
+    def renamed(self, names: Mapping[str, str]) -> PoolError:
+        """The same error where arguments have other names, such as those of Keras."""
+        words = re.compile(rf"\b({'|'.join(names)})\b")
+        return type(self)(*(words.sub(lambda word: names[word[0]], text) for text in (self.gave, self.rule, self.do)))
 
 
 class PoolTypeError(PoolError, TypeError):

@@ -129,7 +129,7 @@ class AxisPlan:
 
     @cached_property
     def taps(self) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
-        """Each window's cells and whether they exist, ``[out, longest]``; kind "starts": ``[planes or 1, out, longest]``.
+        """Each window's cells, and whether they exist: ``[out, taps]``, of kind "starts" ``[planes or 1, out, taps]``.
 
         Column k is tap k of the kernel. A tap that does not exist stands for the nearest of its window that does, so
         that all of these cells are inside the input and a maximum over them is one over the window.

@@ -13,11 +13,11 @@ from keras import ops
 
 from poolkit.errors import PoolError, PoolTypeError, show
 from poolkit.keras import kernels
-from poolkit.keras.cells import Layout, Pick, constant, dtype_of, everything, floating, outer, pick_of, wide
+from poolkit.keras.cells import Layout, Pick, constant, dtype_of, everything, outer, pick_of, wide
 from poolkit.keras.draws import Seed, check_seed, fractional_picks, moved_extra, samples_of, uniforms
 from poolkit.keras.folds import choose, mean, total
 from poolkit.keras.whole import reduce, windows_of
-from poolkit.pooling import PARTS, pool as check_parts
+from poolkit.pooling import check_parts
 from poolkit.reducer import Lp, Max, Mean, Min, Mixed, Reducer, Sum
 from poolkit.window import Fractional, Global, Window, plan_for
 
@@ -86,7 +86,7 @@ def pool(
     >>> ops.convert_to_numpy(pool(x, pk.Sliding(2), pk.Mean())).ravel().tolist()
     [0.5, 2.5, 4.5]
     """
-    check_parts(PARTS, window, reducer, return_indices=return_indices)
+    check_parts(window, reducer, return_indices)
     x = _tensor(x)
     ndim = len(x.shape)
     rank = window.rank or ndim - 2

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from poolkit.reducer import Reducer
     from poolkit.window import Window
 
-Backend = "Callable[[Tensor, Window, Reducer, Layout, Tensor | None, bool], Any]"
-
 
 def of(x: Tensor) -> Callable[..., Any] | None:
     """The function that pools `x` by kernels, or None where keras.ops has to."""
@@ -23,12 +21,12 @@ def of(x: Tensor) -> Callable[..., Any] | None:
 
         # What is exported has to run without poolkit.
         return _torch if x.device.type == "cpu" and not torch.compiler.is_exporting() else None
+    if keras.backend.backend() == "jax":
+        return _jax
     return None
 
 
-def _torch(
-    x: Any, window: Window, reducer: Reducer, layout: Layout, extra: Any, return_indices: bool
-) -> Any:
+def _torch(x: Any, window: Window, reducer: Reducer, layout: Layout, extra: Any, return_indices: bool) -> Any:
     from poolkit.torch.functional import pool
 
     data_format = "channels_last" if layout.last else "channels_first"
@@ -36,3 +34,13 @@ def _torch(
         x, window, reducer, return_indices=return_indices, rank=layout.rank, data_format=data_format, extra=extra
     )
     return (y[0], y[1].int()) if return_indices else y
+
+
+def _jax(x: Any, window: Window, reducer: Reducer, layout: Layout, extra: Any, return_indices: bool) -> Any:
+    from poolkit.jax.functional import pool
+
+    data_format = "channels_last" if layout.last else "channels_first"
+    y: Any = pool(
+        x, window, reducer, return_indices=return_indices, rank=layout.rank, data_format=data_format, extra=extra
+    )
+    return (y[0], y[1].astype("int32")) if return_indices else y

@@ -213,7 +213,7 @@ def _by_rank(windows: Windows, table: Callable[[int], npt.NDArray[np.float64]], 
 
 
 def _sorted(windows: Windows) -> Tensor:
-    """The cells, the smallest first; taps that do not exist, and NaN, at the end. Of equal cells the last is smaller."""
+    """The cells, the smallest first, of equal ones the last; then NaN, and taps that do not exist."""
     t, axis = windows.cells, windows.axis
     exists = windows.exists
     if floating(t):
