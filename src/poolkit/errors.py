@@ -29,8 +29,9 @@ class PoolError(ValueError):
     do this   pass a kernel_size of at least 1
     """
 
-    def __init__(self, gave: str, rule: str, do: str) -> None:
-        super().__init__(f"you gave  {gave}\nthe rule  {rule}\ndo this   {do}")
+    def __init__(self, gave: str, rule: str = "", do: str = "") -> None:
+        # Keras makes an error again from its message alone, to say which layer raised it.
+        super().__init__(f"you gave  {gave}\nthe rule  {rule}\ndo this   {do}" if rule else gave)
         self.gave, self.rule, self.do = gave, rule, do
 
     def __reduce__(self) -> tuple[type[PoolError], tuple[str, str, str]]:
@@ -44,7 +45,7 @@ class PoolError(ValueError):
 
     def renamed(self, names: Mapping[str, str]) -> PoolError:
         """The same error where arguments have other names, such as those of Keras."""
-        words = re.compile(rf"\b({'|'.join(names)})\b")
+        words = re.compile(rf"(?<!\ba )\b({'|'.join(names)})\b")  # "a stride" is a word, not an argument
         return type(self)(*(words.sub(lambda word: names[word[0]], text) for text in (self.gave, self.rule, self.do)))
 
 

@@ -122,7 +122,12 @@ def _spread_planes(x: Tensor, axis: int, cells: Tensor) -> Tensor:
 
 
 def along(values: Any, axis: int, ndim: int) -> Any:
-    """``[out, taps]`` or ``[out]`` as what broadcasts over `ndim` axes, beginning at this one."""
+    """``[out, taps]`` or ``[out]`` as what broadcasts over `ndim` axes, beginning at this one.
+
+    What a mask says of each sample has all of its axes already, or, as a count, those of the output.
+    """
+    if len(values.shape) > 2:
+        return ops.reshape(values, (-1, *[1] * (ndim - 1))) if len(values.shape) < ndim else values
     shape = [1] * ndim
     for i, size in enumerate(values.shape):
         shape[axis + i] = -1 if size is None else size

@@ -98,7 +98,26 @@ def pool(
             "add or drop axes, or use the pooling of another rank",
         )
     layout = layout_of(data_format, rank)
+    if extra is not None:
+        extra = _beside(extra, reducer, rank)
     return run(x, window, reducer, layout, seed=seed, extra=extra, return_indices=return_indices)
+
+
+def _beside(extra: Any, reducer: Reducer, rank: int) -> Tensor | None:
+    """The array beside x, if the reducer takes one."""
+    if reducer.extra == "none":
+        return None
+    extra = _tensor(extra, "extra")
+    axes = 2 if reducer.extra == "kernel" else rank + 2
+    if len(extra.shape) != axes:
+        raise PoolError(
+            f"extra of shape {tuple(extra.shape)} with {reducer.name}",
+            "weights of a kernel have the shape (1, K) or (channels, K)"
+            if reducer.extra == "kernel"
+            else f"extra broadcasts to the output and has as many axes: {axes}",
+            "add axes of size 1",
+        )
+    return extra
 
 
 def layout_of(data_format: str | None, rank: int) -> Layout:
@@ -236,7 +255,7 @@ def _masked(x: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, list[Pick]
     instead = ops.take_along_axis(x, ops.broadcast_to(place, shape), axis=axis)
     seen = ops.expand_dims(real, layout.channels)
     count = ops.sum(ops.cast(real, "int32"), 1)
-    some = ops.reshape(ops.maximum(count, 1), (-1, 1))
+    some = ops.reshape(ops.maximum(count, 1), (-1, 1, 1))
     exists = ops.expand_dims(seen, axis)
     pick = Pick(None, exists, some, some)
     return ops.where(seen, x, instead), [pick], ops.equal(count, 0)
@@ -263,10 +282,11 @@ def output_shape(shape: Sequence[int | None], window: Window, layout: Layout) ->
         )
     found: list[tuple[int, ...]] = []
     # An output that is the same whatever the unknown sizes is known.
-    for instead in (2**16, 2**16 + 2**13):
+    large = 2**16 if layout.rank < 3 else 2**12
+    for instead in (large, large + large // 8):
         logical = [instead if size is None else size for size in layout.logical(shape)[2:]]
-        channels = shape[layout.channels]
-        plan = plan_for(window, (1, 1 if channels is None else channels, *logical), layout.rank)
+        channels = 1 if shape[layout.channels] is None or None in layout.sizes(shape) else shape[layout.channels]
+        plan = plan_for(window, (1, channels or 0, *logical), layout.rank)
         found.append(plan.out_shape)
     outs = [one if one == other else None for one, other in zip(*found, strict=True)]
     if isinstance(window, Global) and not window.keepdims:
@@ -285,18 +305,20 @@ def check_dtype(dtype: str, reducer: Reducer) -> None:
         )
 
 
-def _tensor(x: Any) -> Tensor:
+def _tensor(x: Any, name: str = "input x") -> Tensor:
     if isinstance(x, keras.KerasTensor):
         raise PoolTypeError(
-            f"input x={show(x)}",
+            f"{name}={show(x)}",
             "pool takes tensors; the symbolic ones of a functional model are for layers",
             "use poolkit.keras.layers, for example Pooling2D(window, reducer)",
         )
     try:
+        if isinstance(x, str):  # a tensor of text in TensorFlow
+            raise TypeError
         return ops.convert_to_tensor(x)
     except (TypeError, ValueError):
         raise PoolTypeError(
-            f"input x={show(x)}", f"input x is an array or a tensor, here {type(x).__name__}", "pass such a one"
+            f"{name}={show(x)}", f"{name} is an array or a tensor, here {type(x).__name__}", "pass such a one"
         ) from None
 
 

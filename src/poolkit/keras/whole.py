@@ -90,6 +90,8 @@ def windows_of(x: Tensor, picks: Sequence[Pick], layout: Layout) -> Windows:
 
 def _exists(picks: Sequence[Pick], outs: Any, taps: Any, first: int, ndim: int) -> Any:
     rank = len(picks)
+    if len(picks[0].exists.shape if picks[0].exists is not None else ()) == ndim:
+        return picks[0].exists  # a mask, which is for one pooled axis
     one: Any = True
     for i, pick in enumerate(picks):
         if pick.exists is not None:
@@ -114,6 +116,11 @@ def reduce(windows: Windows, reducer: Reducer, extra: Tensor | None) -> Tensor:
     return ops.where(bad, constant(np.array(np.nan), y), y) if floating(t) else y
 
 
+def _size(x: Tensor) -> Tensor:
+    """``|x|``, with a slope of 0 at its kink; that of ops.abs is another on each back end."""
+    return x * ops.stop_gradient(ops.sign(x))
+
+
 def _power(base: Tensor, p: Any) -> Tensor:
     """``base ** p`` for bases that are not negative; at 0 it is 0, with a gradient of 0."""
     some = base > 0
@@ -132,11 +139,11 @@ def _norm(windows: Windows, sizes: Tensor, p: Any, *, mean: bool) -> Tensor:
 
 
 def _lp(windows: Windows, reducer: Lp, _: Any) -> Tensor:
-    return _norm(windows, ops.abs(windows.cells), reducer.p, mean=False)
+    return _norm(windows, _size(windows.cells), reducer.p, mean=False)
 
 
 def _rms(windows: Windows, _: RMS, __: Any) -> Tensor:
-    return _norm(windows, ops.abs(windows.cells), 2.0, mean=True)
+    return _norm(windows, _size(windows.cells), 2.0, mean=True)
 
 
 def _power_mean(windows: Windows, reducer: PowerMean | GeM, extra: Any) -> Tensor:
@@ -315,10 +322,10 @@ def _ada(windows: Windows, reducer: Ada, extra: Any) -> Tensor:
     t, axis = windows.cells, windows.axis
     m = windows.mean(t)
     if reducer.weighting == "idw":
-        like = 1 / (ops.abs(t - m) + reducer.eps)
+        like = 1 / (_size(t - m) + reducer.eps)
     else:
         # 2 |t m| / (t^2 + m^2) by the smaller's share of the larger, whose squares cannot overflow.
-        one, other = ops.abs(t), ops.abs(m)
+        one, other = _size(t), _size(m)
         least, most = ops.minimum(one, other), ops.maximum(one, other)
         some = most > 0
         share = ops.where(some, least / ops.where(some, most, ops.ones_like(most)), ops.zeros_like(most))
