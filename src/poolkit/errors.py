@@ -45,7 +45,7 @@ class PoolError(ValueError):
 
     def renamed(self, names: Mapping[str, str]) -> PoolError:
         """The same error where arguments have other names, such as those of Keras."""
-        words = re.compile(rf"(?<!\ba )\b({'|'.join(names)})\b")  # "a stride" is a word, not an argument
+        words = re.compile(rf"\b({'|'.join(names)})\b(?! away)")  # "a stride away" is a distance, not an argument
         return type(self)(*(words.sub(lambda word: names[word[0]], text) for text in (self.gave, self.rule, self.do)))
 
 

@@ -128,10 +128,10 @@ def along(values: Any, axis: int, ndim: int) -> Any:
     """
     if len(values.shape) > 2:
         return ops.reshape(values, (-1, *[1] * (ndim - 1))) if len(values.shape) < ndim else values
-    shape = [1] * ndim
-    for i, size in enumerate(values.shape):
-        shape[axis + i] = -1 if size is None else size
-    return values.reshape(shape) if isinstance(values, np.ndarray) else ops.reshape(values, shape)
+    fixed = isinstance(values, np.ndarray)
+    shape: list[Any] = [1] * ndim
+    shape[axis : axis + len(values.shape)] = values.shape if fixed else ops.shape(values)
+    return values.reshape(shape) if fixed else ops.reshape(values, shape)
 
 
 def outer(counts: list[Any], first: int, ndim: int) -> Any:

@@ -16,10 +16,11 @@ from poolkit.keras import kernels
 from poolkit.keras.cells import Layout, Pick, constant, dtype_of, everything, outer, pick_of, wide
 from poolkit.keras.draws import Seed, check_seed, fractional_picks, moved_extra, samples_of, uniforms
 from poolkit.keras.folds import choose, mean, total
+from poolkit.keras.graphs import picks_of_sizes
 from poolkit.keras.whole import reduce, windows_of
 from poolkit.pooling import check_parts
 from poolkit.reducer import Lp, Max, Mean, Min, Mixed, Reducer, Sum
-from poolkit.window import Fractional, Global, Window, plan_for
+from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ _compiled: ContextVar[bool] = ContextVar("compiled", default=True)
 def keras_ops_only() -> Iterator[None]:
     """Within it nothing is pooled by poolkit's kernels: for graphs that have to run where poolkit is not installed.
 
-    Keras's exports of torch models know of it by themselves.
+    Models that Keras exports know of it by themselves.
 
     >>> import numpy as np, poolkit as pk
     >>> from poolkit.keras import keras_ops_only, pool
@@ -160,7 +161,7 @@ def run(
         drawn = samples_of(x, window, plan, layout, seed)
         window = replace(window, random_samples=drawn)
     if reducer.draws and extra is None:
-        outs = plan.out_shape if plan is not None else [pick.count.shape[0] for pick in picks]
+        outs = plan.out_shape if plan is not None else [ops.shape(pick.count)[0] for pick in picks]
         extra = uniforms(x, outs, layout, seed)
     if mask is None and _compiled.get() and (backend := kernels.of(x)) is not None:
         return backend(x, window, reducer, layout, extra, return_indices)
@@ -265,9 +266,11 @@ def _picks_at_run(x: Tensor, window: Window, layout: Layout) -> list[Pick]:
     """Windows over sizes that only a run of the graph knows."""
     if isinstance(window, Global):
         return [everything(size) for size in layout.sizes(ops.shape(x))]
+    if isinstance(window, Sliding | Adaptive) and _compiled.get() and not kernels.exporting():
+        return picks_of_sizes(window, layout.sizes(ops.shape(x)))
     raise PoolError(
         f"input x of shape {tuple(x.shape)} with {window}",
-        "the pooled sizes are known when the graph is made; only global pooling takes any",
+        "the pooled sizes are known when a graph is exported, or its windows fractional; only global pooling takes any",
         "give keras.Input its sizes, or resize the inputs to one size",
     )
 

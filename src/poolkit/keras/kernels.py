@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -22,8 +23,21 @@ def of(x: Tensor) -> Callable[..., Any] | None:
         # What is exported has to run without poolkit.
         return _torch if x.device.type == "cpu" and not torch.compiler.is_exporting() else None
     if keras.backend.backend() == "jax":
-        return _jax
+        import jax
+
+        return None if isinstance(x, jax.core.Tracer) and exporting() else _jax
     return None
+
+
+def exporting() -> bool:
+    """Whether Keras is exporting a model: it does not say so, but its functions are among the callers."""
+    frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]  traceback.walk_stack is the same, made of lists
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("keras.src.") and ".export" in name:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _torch(x: Any, window: Window, reducer: Reducer, layout: Layout, extra: Any, return_indices: bool) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from poolkit.errors import PoolError
 from poolkit.keras.cells import constant, dtype_of, floating, outer, spread
 from poolkit.keras.folds import pick_first
 from poolkit.reducer import (
@@ -38,7 +39,8 @@ from poolkit.reducer import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from poolkit.keras.cells import Layout, Pick, Tensor
+    from poolkit.errors import PoolError
+from poolkit.keras.cells import Layout, Pick, Tensor
 
 
 class Windows(NamedTuple):
@@ -95,9 +97,9 @@ def _exists(picks: Sequence[Pick], outs: Any, taps: Any, first: int, ndim: int) 
     one: Any = True
     for i, pick in enumerate(picks):
         if pick.exists is not None:
-            shape = [1] * (2 * rank)
-            shape[i], shape[rank + i] = pick.exists.shape
             fixed = isinstance(pick.exists, np.ndarray)
+            shape: list[Any] = [1] * (2 * rank)
+            shape[i], shape[rank + i] = pick.exists.shape if fixed else ops.shape(pick.exists)
             one = one & (pick.exists.reshape(shape) if fixed else ops.reshape(pick.exists, shape))
     full = (*outs, *taps)
     shape = (*[1] * first, *outs, math.prod(taps), *[1] * (ndim - first - rank - 1))
@@ -210,6 +212,12 @@ def _rank_weights(reducer: Any, n: int) -> npt.NDArray[np.float64]:
 def _by_rank(windows: Windows, table: Callable[[int], npt.NDArray[np.float64]], like: Tensor) -> Tensor:
     """A table's row for the number of cells of each window, along the taps' axis."""
     t, axis = windows.cells, windows.axis
+    if t.shape[axis] is None:
+        raise PoolError(
+            "ranked cells of windows whose number only a run of the graph knows",
+            "order statistics take windows of at most so many cells, known when the graph is made",
+            "give keras.Input its sizes, or use Sliding windows",
+        )
     most = int(t.shape[axis])
     ndim = len(t.shape)
     if isinstance(windows.count, np.ndarray):
