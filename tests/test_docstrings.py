@@ -21,5 +21,7 @@ MODULES = sorted(
 def test_examples_in_docstrings(name: str) -> None:
     if name.startswith(NEED_TORCH) and importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed")
+    if name.startswith("poolkit.keras") and importlib.util.find_spec("keras") is None:
+        pytest.skip("Keras is not installed")
     outcome = doctest.testmod(importlib.import_module(name), report=True)
     assert outcome.failed == 0, f"{outcome.failed} of {outcome.attempted} examples in {name}; see the output above"

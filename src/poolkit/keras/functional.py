@@ -163,7 +163,9 @@ def run(
     if reducer.draws and extra is None:
         outs = plan.out_shape if plan is not None else [ops.shape(pick.count)[0] for pick in picks]
         extra = uniforms(x, outs, layout, seed)
-    if mask is None and _compiled.get() and (backend := kernels.of(x)) is not None:
+    # No assignment within the condition: TensorFlow's AutoGraph reads this.
+    backend = kernels.of(x) if mask is None and _compiled.get() else None
+    if backend is not None:
         return backend(x, window, reducer, layout, extra, return_indices)
     if isinstance(window, Fractional) and plan is not None:
         return _drawn_places(x, window, reducer, layout, plan, extra, return_indices)

@@ -21,10 +21,10 @@ def picks_of_sizes(window: Window, sizes: Sequence[Any]) -> list[Pick]:
     TensorFlow traces a function anew for every shape it sees, until it takes them all for one of unknown size; then
     the plan comes from Python, at each run.
     """
-    import tensorflow
+    import tensorflow as tf
 
-    tf: Any = tensorflow
-    kinds = [tf.int32, tf.bool, tf.int64, tf.int64]
+    graph: Any = tf
+    kinds = [graph.int32, graph.bool, graph.int64, graph.int64]
 
     def planned(*known: Any) -> list[Any]:
         found: list[Any] = []
@@ -33,7 +33,7 @@ def picks_of_sizes(window: Window, sizes: Sequence[Any]) -> list[Pick]:
             found += [cells.astype(np.int32), exists, axis.count, axis.count_padded]
         return found
 
-    found = tf.numpy_function(planned, [tf.convert_to_tensor(size) for size in sizes], kinds * len(sizes))
+    found = graph.numpy_function(planned, [graph.convert_to_tensor(size) for size in sizes], kinds * len(sizes))
     taps = spread(window.kernel_size, len(sizes)) if isinstance(window, Sliding) else (None,) * len(sizes)
     picks: list[Pick] = []
     for i, kernel in enumerate(taps):
