@@ -26,6 +26,8 @@ from support import (
 import poolkit as pk
 from poolkit.jax import ffi, primitives, pure
 
+# Programs that run once take longer to compile than to run.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 PURE_CASES = [CASES[7], CASES[16], CASES[21]]  # a ceil overhang, windows that reach to the next one, dilated in 2-D
 
 
@@ -61,7 +63,7 @@ def pooled_and_back(window, reducers, x, grads):
             results.append((y, indices, back(grad)[0]))
         return results
 
-    return jax.jit(all_of_them)(x, grads)
+    return jax.jit(all_of_them, compiler_options=QUICK)(x, grads)
 
 
 def check_case(case):
@@ -72,7 +74,7 @@ def check_case(case):
     results = pooled_and_back(window_of(case), reducers, x, [jnp.asarray(grad) for _, _, grad, _ in wanted])
     for reducer, (y, indices, dx), (_, pooled, _, slope) in zip(reducers, results, wanted, strict=True):
         try:
-            assert_close(y, pooled.values, 1e-13)
+            assert_close(y, pooled.values, 1e-13, scale=1.0)  # cells of about one may cancel
             assert_close(dx, slope, 1e-12, scale=1.0)  # a sum of terms of about one
             if reducer.selects:
                 assert indices.dtype == np.int64
@@ -96,8 +98,7 @@ def test_the_operations_of_jax_give_the_references_values_and_gradients(case, mo
     primitives._compiled.cache_clear()
     jax.clear_caches()
     try:
-        with jax.disable_most_optimizations():
-            check_case(case)
+        check_case(case)
     finally:
         monkeypatch.undo()
         jax.clear_caches()
@@ -200,7 +201,7 @@ def test_keys_draw_anew_and_no_seed_is_an_error():
 
 def test_global_windows_drop_their_axes():
     x = np.random.default_rng(0).random((2, 3, 4, 5), np.float32)
-    for layout, array in (("channels_first", x), ("channels_last", np.moveaxis(x, 1, -1))):
+    for layout, array in (("channels_first", x), ("channels_last", np.ascontiguousarray(np.moveaxis(x, 1, -1)))):
         for window in (pk.Global(), pk.Global(keepdims=False)):
             y = pk.pool(jnp.asarray(array), window, pk.RMS(), data_format=layout)
             wanted = pk.pool(array, window, pk.RMS(), data_format=layout)
@@ -241,8 +242,8 @@ def values_of(array):
 
 def test_lax_reduce_window_is_wrong_where_poolkit_is_right():
     """Two reasons to pool with poolkit: sums of bfloat16, and the gradient of a dilated maximum."""
-    ones = jnp.ones((1, 1, 4096), jnp.bfloat16)
-    theirs = jax.lax.reduce_window(ones, jnp.bfloat16(0), jax.lax.add, (1, 1, 4096), (1, 1, 1), "VALID")
+    ones, halves = jnp.ones((1, 1, 8192), jnp.bfloat16), (1, 1, 4096)
+    theirs = jax.lax.reduce_window(ones, jnp.bfloat16(0), jax.lax.add, halves, halves, "VALID")
     assert float(theirs[0, 0, 0]) != 4096
     assert float(pk.sum_pool1d(ones, 4096)[0, 0, 0]) == 4096
 
@@ -251,15 +252,11 @@ def test_lax_reduce_window_is_wrong_where_poolkit_is_right():
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, **window, window_dilation=(1, 1, 2)).sum()
 
     x = jnp.array([[[5.0, 1.0, 2.0, 7.0, 3.0]]])
-    right = [1.0, 0.0, 0.0, 1.0, 1.0]  # windows (5, 2), (1, 7) and (2, 3)
+    assert maximum(x) == pk.max_pool1d(x, 2, 1, dilation=2).sum()
+    with pytest.raises(NotImplementedError, match="dilation"):
+        jax.grad(maximum)(x)
     mine = jax.grad(lambda x: pk.max_pool1d(x, 2, 1, dilation=2).sum())(x)
-    np.testing.assert_array_equal(mine[0, 0], right)
-    try:
-        theirs = jax.grad(maximum)(x)[0, 0]
-    except Exception as error:  # noqa: BLE001  that it cannot be had at all is as wrong
-        assert "dilat" in str(error).lower()
-    else:
-        assert not np.array_equal(theirs, right)
+    np.testing.assert_array_equal(mine[0, 0], [1, 0, 0, 1, 1])  # windows (5, 2), (1, 7) and (2, 3)
 
 
 def test_the_environment_chooses_the_binding():

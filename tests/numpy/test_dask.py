@@ -103,10 +103,10 @@ import gc, pathlib, sys
 import dask, dask.array as da, numpy as np, zarr
 import poolkit as pk, poolkit.dask
 dask.config.set(scheduler="synchronous")
-shape = (1, 1, 512, 1024, 1024)
+shape = (1, 1, 512, 768, 1024)
 size = int(np.prod(shape))
 volume = zarr.create_array(PLACE, shape=shape, chunks=(1, 1, 64, 256, 256), dtype="uint8", compressors=None)
-z, y, x = np.ogrid[:64, :1024, :1024]
+_, y, x = np.ogrid[:1, :768, :1024]
 def slab(begin, end):
     z = np.arange(begin, end)[:, None, None]
     return ((z * 7 + y * 3 + x * 5 + z * y // 11) % 251).astype(np.uint8)
@@ -117,7 +117,7 @@ for begin in range(0, 512, 16):
     volume[0, 0, begin:begin + 16] = slab(begin, begin + 16)
 gc.collect()
 used = next(int(line.split()[1]) for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmData" in line) * 1024
-limit = used + 128 * 2**20
+limit = used + 96 * 2**20
 assert size > limit, (size, limit)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 try:
