@@ -1,8 +1,9 @@
-// The core as custom calls of XLA, for JAX on the CPU: one target forward and one backward, for every window and reducer.
+// The core as custom calls of XLA, for JAX on the CPU: one target forward and one backward, for every window and
+// reducer.
 //
 // Arrays are dense and row-major, (L..., C, spatial...) or, channels last, (L..., spatial..., C) with any number of
-// leading axes L: jax.vmap adds one. A call's geometry is its attribute `plan`, the text of plan_text.hpp; the attribute
-// `given` says which arrays follow the first one, `wanted` which results follow the first one, as bits.
+// leading axes L: jax.vmap adds one. A call's geometry is its attribute `plan`, the text of plan_text.hpp; the
+// attribute `given` says which arrays follow the first one, `wanted` which results follow the first one, as bits.
 #include <xla/ffi/api/ffi.h>
 
 #include <condition_variable>
@@ -208,8 +209,7 @@ View part_of(View view, i64 first, i64 count) {
 
 Problem part_of(Problem problem, i64 first_plane) {
   for (int i = 0; i < problem.rank; ++i)
-    if (problem.axes[i].kind == AxisKind::starts)
-      problem.axes[i].starts += first_plane * problem.axes[i].plane_stride;
+    if (problem.axes[i].kind == AxisKind::starts) problem.axes[i].starts += first_plane * problem.axes[i].plane_stride;
   return problem;
 }
 
@@ -243,7 +243,8 @@ struct Helped : poolkit::Loop {
 
 void xla_parallel(void* self, i64 n, i64 grain, poolkit::Body body, void* env) {
   auto& pool = *static_cast<ffi::ThreadPool*>(self);
-  const i64 threads = pool.num_threads(), piece = poolkit::piece_of(n, std::max<i64>(grain, 1), std::max<i64>(threads, 1));
+  const i64 threads = pool.num_threads(),
+            piece = poolkit::piece_of(n, std::max<i64>(grain, 1), std::max<i64>(threads, 1));
   const i64 helpers = std::min(threads - 1, (n + piece - 1) / piece - 1);
   if (helpers < 1) return body(env, 0, n);
   const auto loop = std::make_shared<Helped>();
@@ -383,8 +384,9 @@ void backward_or_throw(ffi::ThreadPool& pool, ffi::AnyBuffer dy, const ffi::Rema
 }
 
 template <auto work>
-ffi::Error guarded(ffi::ThreadPool pool, ffi::AnyBuffer first, ffi::RemainingArgs more, ffi::Result<ffi::AnyBuffer> result,
-                   ffi::RemainingRets further, std::string_view plan, bool channels_last, i64 given, i64 wanted) {
+ffi::Error guarded(ffi::ThreadPool pool, ffi::AnyBuffer first, ffi::RemainingArgs more,
+                   ffi::Result<ffi::AnyBuffer> result, ffi::RemainingRets further, std::string_view plan,
+                   bool channels_last, i64 given, i64 wanted) {
   try {
     work(pool, first, more, *result, further, plan, channels_last, given, wanted);
     return ffi::Error::Success();

@@ -18,21 +18,21 @@ LAYERS = [
     {"plan", "_core"},
     {"fractional", "blur", "levels"},
     {"reducer", "window", "threads"},
-    {"reference", "arrays"},
+    {"reference", "arrays", "plan_text"},
     {"pooling"},
     {"unpooling"},
     {"functional"},
     {"named"},
     {"__init__"},
     {"torch", "catalog"},
-    {"nn", "jax"},
+    {"nn", "jax", "dask"},
     {"keras"},
     {"lab", "explorer"},
     {"show"},
     {"cli", "__main__"},
 ]
-HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
-NUMPY_ONLY = {"errors", "plan", "fractional", "window", "reducer", "reference", "arrays"}
+HEAVY = {"torch", "jax", "dask", "zarr", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
+NUMPY_ONLY = {"errors", "plan", "plan_text", "fractional", "window", "reducer", "reference", "arrays"}
 NUMPY_ONLY |= {"blur", "levels", "pooling", "unpooling", "functional", "named"}
 
 

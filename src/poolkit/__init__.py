@@ -6,8 +6,9 @@
 array([[[[ 5.,  7.],
          [13., 15.]]]])
 
-The named functions (`max_pool2d` and the rest) are one line over `pool`. NumPy arrays and torch tensors go in, the same
-kind comes out. `poolkit.nn` holds torch modules; it and the other front ends load on first use.
+The named functions (`max_pool2d` and the rest) are one line over `pool`. NumPy arrays, torch tensors and JAX arrays go
+in, the same kind comes out; `poolkit.dask` pools images larger than memory. `poolkit.nn` holds torch modules; it and the
+other front ends load on first use.
 """
 
 from __future__ import annotations
@@ -267,7 +268,7 @@ __all__ = [
 ]
 
 # Loaded on first use: each pulls in a framework, or data that a pooling does not need.
-_LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "torch"})
+_LAZY = frozenset({"catalog", "dask", "jax", "keras", "lab", "nn", "reference", "torch"})
 
 
 def __getattr__(name: str) -> Any:

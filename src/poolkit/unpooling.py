@@ -11,7 +11,7 @@ import numpy.typing as npt
 from poolkit import arrays
 from poolkit.errors import PoolError, PoolTypeError, entries, integer, show
 from poolkit.plan import check_cells
-from poolkit.pooling import Array, front_end, to_channels_first, to_channels_last
+from poolkit.pooling import Array, check_no_out, front_end, to_channels_first, to_channels_last
 from poolkit.window import per_axis
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ def unpool(
     output_size: Any,
     rank: int,
     data_format: str,
+    out: Any = None,
 ) -> Array:
     """The work of ``max_unpool1d``, ``2d`` and ``3d``, which document it."""
     front = front_end(values)
     if front is not None:
+        check_no_out(out)
         x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
         y = front.max_unpool(x, places, kernel_size, stride, padding, output_size, rank=rank)
         return to_channels_last(y, data_format, rank)
@@ -39,9 +41,15 @@ def unpool(
     indices = _check_indices(indices)
     x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
     sizes = check_unpool(x.shape, places.shape, kernel_size, stride, padding, output_size, rank)
-    batched = x.ndim == rank + 2
-    y = arrays.unpool(x if batched else x[None], places if batched else places[None], sizes)
-    return to_channels_last(y if batched else y[0], data_format, rank)
+    batched, target = x.ndim == rank + 2, None
+    if out is not None:
+        cell = np.broadcast_to(np.zeros((), np.int8), (*x.shape[:-rank], *sizes))
+        arrays.check_out(out, to_channels_last(cell, data_format, rank).shape, x.dtype, x)
+        arrays.check_out(out, out.shape, x.dtype, places)
+        target = to_channels_first(out, data_format, rank)
+        target = target if batched else target[None]
+    y = arrays.unpool(x if batched else x[None], places if batched else places[None], sizes, target)
+    return to_channels_last(y if batched else y[0], data_format, rank) if out is None else out
 
 
 def check_axes(shape: Sequence[int], indices_shape: Sequence[int], rank: int) -> str:

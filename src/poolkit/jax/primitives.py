@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from poolkit.jax import ffi, pure
 from poolkit.jax.calls import GIVEN, WANTED, Call, bits, names
@@ -100,9 +101,14 @@ def _compiled(primitive: Any, settings: tuple[tuple[str, Any], ...]) -> Callable
     return jax.jit(lambda *operands: primitive.bind(*operands, **dict(settings)))
 
 
-def _like(aval: Any, shape: Sequence[int], dtype: Any) -> Any:
-    """An abstract array as distributed as another one."""
-    return aval.update(shape=tuple(shape), dtype=np.dtype(dtype), weak_type=False, sharding=None)
+def _like(aval: Any, shape: Sequence[int], dtype: Any, call: Call | None = None) -> Any:
+    """An abstract array on the devices of another one; of the call's arrays all axes but the pooled ones are shared."""
+    spec: list[Any] = [None] * len(shape)
+    if call is not None:
+        spec = list(aval.sharding.spec)
+        spec[call.at()] = [None] * call.rank
+    sharding = NamedSharding(aval.sharding.mesh, PartitionSpec(*spec))
+    return aval.update(shape=tuple(shape), dtype=np.dtype(dtype), weak_type=False, sharding=sharding)
 
 
 pool_p: Any = _primitive(
@@ -117,20 +123,20 @@ pull_p: Any = _primitive(
 @pool_p.def_abstract_eval
 def _pool_shapes(x: Any, *_: Any, call: Call, given: int, wanted: int) -> list[Any]:
     kinds = ffi.results(call, x.shape, np.dtype(x.dtype), names(wanted, WANTED))
-    return [_like(x, kind.shape, kind.dtype) for kind in kinds]
+    return [_like(x, kind.shape, kind.dtype, call) for kind in kinds]
 
 
 @push_p.def_abstract_eval
 def _push_shapes(*operands: Any, call: Call, given: int, moved: int) -> list[Any]:
     tangents, arrays = _split(operands, given, moved)
     x = tangents.get("x", arrays.get("x"))
-    return [_like(x, call.out_shape(x.shape), x.dtype)]
+    return [_like(x, call.out_shape(x.shape), x.dtype, call)]
 
 
 @pull_p.def_abstract_eval
 def _pull_shapes(dy: Any, *rest: Any, call: Call, given: int, moved: int) -> list[Any]:
     arrays = dict(zip(names(given, GIVEN), rest, strict=True))
-    shapes = {"x": _like(dy, call.in_shape(dy.shape), dy.dtype)}
+    shapes = {"x": _like(dy, call.in_shape(dy.shape), dy.dtype, call)}
     if "extra" in arrays:
         shapes["extra"] = _like(dy, arrays["extra"].shape, arrays["extra"].dtype)
     return [shapes[name] for name in names(moved, MOVED)]
