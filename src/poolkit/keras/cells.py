@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import keras
 import numpy as np
-from keras import backend, ops
+from keras import backend
 
 if TYPE_CHECKING:
     from poolkit.plan import AxisPlan
 
 Tensor = Any
+
+# By Keras's annotations every operation might give None.
+ops: Any = keras.ops
 
 
 class Layout(NamedTuple):

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from poolkit.errors import PoolTypeError, integer, show
 from poolkit.fractional import tiled_bounds, tiled_lots, tiled_scale
-from poolkit.keras.cells import Layout, Pick, dtype_of
+from poolkit.keras.cells import Layout, Pick, dtype_of, ops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras import ops
 
-from poolkit.keras.cells import along, constant, spread
+from poolkit.keras.cells import along, constant, ops, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
-from keras import ops
 
 from poolkit.errors import PoolError, PoolTypeError, show
 from poolkit.keras import kernels
-from poolkit.keras.cells import Layout, Pick, constant, dtype_of, everything, outer, pick_of, wide
+from poolkit.keras.cells import Layout, Pick, constant, dtype_of, everything, ops, outer, pick_of, wide
 from poolkit.keras.draws import Seed, check_seed, fractional_picks, moved_extra, samples_of, uniforms
 from poolkit.keras.folds import choose, mean, total
 from poolkit.keras.graphs import picks_of_sizes
@@ -161,7 +160,7 @@ def run(
         drawn = samples_of(x, window, plan, layout, seed)
         window = replace(window, random_samples=drawn)
     if reducer.draws and extra is None:
-        outs = plan.out_shape if plan is not None else [ops.shape(pick.count)[0] for pick in picks]
+        outs: Any = plan.out_shape if plan is not None else [ops.shape(pick.count)[0] for pick in picks]
         extra = uniforms(x, outs, layout, seed)
     # No assignment within the condition: TensorFlow's AutoGraph reads this.
     backend = kernels.of(x) if mask is None and _compiled.get() else None

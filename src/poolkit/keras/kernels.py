@@ -23,9 +23,9 @@ def of(x: Tensor) -> Callable[..., Any] | None:
         # What is exported has to run without poolkit.
         return _torch if x.device.type == "cpu" and not torch.compiler.is_exporting() else None
     if keras.backend.backend() == "jax":
-        import jax
+        from jax.core import Tracer
 
-        return None if isinstance(x, jax.core.Tracer) and exporting() else _jax
+        return None if isinstance(x, Tracer) and exporting() else _jax
     return None
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from keras import ops
 
 from poolkit.errors import PoolError
-from poolkit.keras.cells import constant, dtype_of, floating, outer, spread
+from poolkit.keras.cells import constant, dtype_of, floating, ops, outer, spread
 from poolkit.keras.folds import pick_first
 from poolkit.reducer import (
     RMS,
@@ -39,8 +38,7 @@ from poolkit.reducer import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from poolkit.errors import PoolError
-from poolkit.keras.cells import Layout, Pick, Tensor
+    from poolkit.keras.cells import Layout, Pick, Tensor
 
 
 class Windows(NamedTuple):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from keras import ops
 
 from poolkit.blur import CONVENTIONS, blur_row, blur_sides, check_blur
 from poolkit.errors import PoolError, show
-from poolkit.keras.cells import Pick, along, dtype_of, spread, wide
+from poolkit.keras.cells import Pick, along, dtype_of, ops, spread, wide
 from poolkit.keras.layers.base import PoolingLayer, family
 from poolkit.reducer import Max, Reducer
 from poolkit.reducer.order import check_word

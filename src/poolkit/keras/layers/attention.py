@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from poolkit.errors import PoolError, integer
-from poolkit.keras.cells import wide
+from poolkit.keras.cells import ops, wide
 from poolkit.keras.layers.base import PoolingLayer
 from poolkit.reducer import Mean, Reducer
 from poolkit.reducer.order import check_word
@@ -130,7 +129,7 @@ class AttentionPooling2D(PoolingLayer):
         grid = ops.reshape(wide(embedding[1:]), (*self.feat_size, -1))
         for axis, (old, new) in enumerate(zip(self.feat_size, (height, width), strict=True)):
             matrix = ops.convert_to_tensor(resizing(old, new, self.interpolation), dtype=grid.dtype)
-            grid = ops.tensordot(matrix, grid, axes=(1, 0)) if axis == 0 else ops.einsum("oi,hic->hoc", matrix, grid)
+            grid = ops.einsum("oi,iwc->owc" if axis == 0 else "oi,hic->hoc", matrix, grid)
         return ops.concatenate([embedding[:1], ops.cast(ops.reshape(grid, (height * width, -1)), embedding.dtype)], 0)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

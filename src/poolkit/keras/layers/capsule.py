@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras import ops
 
 from poolkit.errors import PoolError, flag, integer
-from poolkit.keras.cells import dtype_of, wide
+from poolkit.keras.cells import dtype_of, ops, wide
 
 if TYPE_CHECKING:
     from poolkit.keras.cells import Tensor
@@ -86,7 +85,7 @@ class CapsuleRouting(keras.layers.Layer):
             logits = logits + ops.einsum("njio,njo->nji", seen, y)
         return _squash(_weighted(logits, votes))
 
-    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         """None: output capsules are none of the input's."""
 
     def compute_output_shape(self, input_shape: Any) -> Any:

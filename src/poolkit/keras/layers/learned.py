@@ -6,10 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from keras import ops
 
 from poolkit.errors import PoolError, flag, number, show
-from poolkit.keras.cells import wide
+from poolkit.keras.cells import ops, wide
 from poolkit.keras.functional import run
 from poolkit.keras.layers.base import KERAS_NAMES, PoolingLayer, family, padding_of
 from poolkit.reducer import Ada, Boltzmann, Filter, GeM, Mixed, Reducer

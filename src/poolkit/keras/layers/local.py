@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from keras import KerasTensor
 
@@ -178,13 +178,13 @@ class GlobalLayer(RecordLayer):
         """The window and the reducer of these settings."""
         return Global(self.keepdims), self.reducer(training)
 
-    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Any:
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Pools a batch; in 1-D without the steps that the mask ``(batch, steps)`` leaves out."""
         if mask is not None and self.rank > 1:
             mask = None
         return self.pooled(inputs, mask=mask)
 
-    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None = None) -> None:
         """None: no steps are left."""
 
 
@@ -218,18 +218,18 @@ def _each(wanted: Any, rank: int) -> tuple[int | None, ...]:
 
 
 def _sliding(kind: type[Reducer], name: str, example: str = "", **defaults: Any) -> tuple[type[SlidingLayer], ...]:
-    base = ChoosingLayer if kind in (Max, Min) else SlidingLayer
-    rows = {"kind": kind, "defaults": defaults}
-    return family(type(f"_{name}", (base,), rows), name, _filled(_SLIDING, kind, name, example))
+    over = ChoosingLayer if kind in (Max, Min) else SlidingLayer
+    base = cast("type[SlidingLayer]", type(f"_{name}", (over,), {"kind": kind, "defaults": defaults}))
+    return family(base, name, _filled(_SLIDING, kind, name, example))
 
 
 def _global(kind: type[Reducer], name: str, hidden: tuple[str, ...] = ()) -> tuple[type[GlobalLayer], ...]:
-    base = type(f"_{name}", (GlobalLayer,), {"kind": kind, "hidden": hidden})
+    base = cast("type[GlobalLayer]", type(f"_{name}", (GlobalLayer,), {"kind": kind, "hidden": hidden}))
     return family(base, name, _filled(_GLOBAL, kind, name, hidden=hidden))
 
 
 def _adaptive(kind: type[Reducer], name: str, hidden: tuple[str, ...] = ()) -> tuple[type[AdaptiveLayer], ...]:
-    base = type(f"_{name}", (AdaptiveLayer,), {"kind": kind, "hidden": hidden})
+    base = cast("type[AdaptiveLayer]", type(f"_{name}", (AdaptiveLayer,), {"kind": kind, "hidden": hidden}))
     return family(base, name, _filled(_ADAPTIVE, kind, name, hidden=hidden))
 
 

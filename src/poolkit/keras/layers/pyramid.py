@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras import ops
 
 from poolkit.errors import flag
+from poolkit.keras.cells import ops
 from poolkit.keras.functional import run
 from poolkit.keras.layers.base import PoolingLayer
 from poolkit.levels import pyramid_levels

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keras import KerasTensor, ops
+from keras import KerasTensor
 
 from poolkit.errors import PoolError, PoolTypeError, show
-from poolkit.keras.cells import dtype_of
+from poolkit.keras.cells import dtype_of, ops
 from poolkit.keras.functional import layout_of
 from poolkit.keras.layers.base import KERAS_NAMES, PoolingLayer, family
 from poolkit.unpooling import check_unpool
