@@ -69,7 +69,12 @@ class Pick(NamedTuple):
     @property
     def fixed(self) -> bool:
         """Whether all of it is known before any input."""
-        return isinstance(self.cells, np.ndarray)
+        return known(self.cells)
+
+
+def known(values: Any) -> bool:
+    """Whether these are constants: an array and no tensor."""
+    return isinstance(values, np.ndarray)
 
 
 def pick_of(axis: AxisPlan) -> Pick:
@@ -132,7 +137,7 @@ def along(values: Any, axis: int, ndim: int) -> Any:
     """
     if len(values.shape) > 2:
         return ops.reshape(values, (-1, *[1] * (ndim - 1))) if len(values.shape) < ndim else values
-    fixed = isinstance(values, np.ndarray)
+    fixed = known(values)
     shape: list[Any] = [1] * ndim
     shape[axis : axis + len(values.shape)] = values.shape if fixed else ops.shape(values)
     return values.reshape(shape) if fixed else ops.reshape(values, shape)
@@ -148,7 +153,7 @@ def outer(counts: list[Any], first: int, ndim: int) -> Any:
 
 def constant(values: Any, like: Tensor) -> Tensor:
     """`values`, an array or a tensor, in the dtype of `like`."""
-    if isinstance(values, np.ndarray):
+    if known(values):
         return ops.convert_to_tensor(values, dtype=like.dtype)
     return ops.cast(values, like.dtype)
 

@@ -47,9 +47,9 @@ def _places(place: Tensor | None, pick: Pick, axis: int, value: Tensor, pace: in
 def _first(value: Tensor, place: Tensor | None, axis: int, least: bool) -> tuple[Tensor, Tensor | None]:
     """The best along an axis, which goes: neighbours against each other, so that the earlier one wins a tie."""
     lead = [slice(None)] * axis
-    taps = value.shape[axis]
-    if taps is None:
+    if value.shape[axis] is None:
         return _first_of_many(value, place, axis, least)
+    taps = int(value.shape[axis])
     while taps > 1:
         pairs = taps // 2
         even, odd = (*lead, slice(0, 2 * pairs, 2)), (*lead, slice(1, 2 * pairs, 2))

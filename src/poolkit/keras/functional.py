@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ from poolkit.reducer import Lp, Max, Mean, Min, Mixed, Reducer, Sum
 from poolkit.window import Adaptive, Fractional, Global, Sliding, Window, plan_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from poolkit.keras.cells import Tensor
     from poolkit.plan import Plan
@@ -31,7 +31,7 @@ _compiled: ContextVar[bool] = ContextVar("compiled", default=True)
 
 
 @contextmanager
-def keras_ops_only() -> Iterator[None]:
+def keras_ops_only() -> Generator[None]:
     """Within it nothing is pooled by poolkit's kernels: for graphs that have to run where poolkit is not installed.
 
     Models that Keras exports know of it by themselves.
@@ -327,5 +327,5 @@ def _tensor(x: Any, name: str = "input x") -> Tensor:
 
 
 def _known(shape: Sequence[Any]) -> tuple[int, ...]:
-    """A shape whose unknown batch or channels count as one."""
-    return tuple(size if isinstance(size, int) else 1 for size in map(cast, [object] * len(shape), shape))
+    """A shape whose unknown batch or channels count as one; where torch traces, sizes are tensors."""
+    return (*(size if isinstance(size, int) else 1 for size in shape[:2]), *(int(size) for size in shape[2:]))

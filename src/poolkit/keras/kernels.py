@@ -20,8 +20,9 @@ def of(x: Tensor) -> Callable[..., Any] | None:
     if keras.backend.backend() == "torch":
         import torch
 
-        # What is exported has to run without poolkit.
-        return _torch if x.device.type == "cpu" and not torch.compiler.is_exporting() else None
+        # What is exported has to run without poolkit; Keras's ONNX files come from TorchScript's tracing.
+        exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        return _torch if x.device.type == "cpu" and not exported else None
     if keras.backend.backend() == "jax":
         from jax.core import Tracer
 

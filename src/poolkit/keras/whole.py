@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poolkit.errors import PoolError
-from poolkit.keras.cells import constant, dtype_of, floating, ops, outer, spread
+from poolkit.keras.cells import constant, dtype_of, floating, known, ops, outer, spread
 from poolkit.keras.folds import pick_first
 from poolkit.reducer import (
     RMS,
@@ -95,13 +95,13 @@ def _exists(picks: Sequence[Pick], outs: Any, taps: Any, first: int, ndim: int) 
     one: Any = True
     for i, pick in enumerate(picks):
         if pick.exists is not None:
-            fixed = isinstance(pick.exists, np.ndarray)
-            shape: list[Any] = [1] * (2 * rank)
-            shape[i], shape[rank + i] = pick.exists.shape if fixed else ops.shape(pick.exists)
-            one = one & (pick.exists.reshape(shape) if fixed else ops.reshape(pick.exists, shape))
+            fixed = known(pick.exists)
+            own: list[Any] = [1] * (2 * rank)
+            own[i], own[rank + i] = pick.exists.shape if fixed else ops.shape(pick.exists)
+            one = one & (pick.exists.reshape(own) if fixed else ops.reshape(pick.exists, own))
     full = (*outs, *taps)
     shape = (*[1] * first, *outs, math.prod(taps), *[1] * (ndim - first - rank - 1))
-    if isinstance(one, np.ndarray):
+    if known(one):
         return np.broadcast_to(one, full).reshape(shape)
     return ops.reshape(ops.broadcast_to(one, full), shape)
 
@@ -194,12 +194,12 @@ def _rank_weights(reducer: Any, n: int) -> npt.NDArray[np.float64]:
         return np.maximum(1 - abs(ranks - place), 0.0)
     if isinstance(reducer, TopKMean):
         k = reducer.k if isinstance(reducer.k, int) else max(1, math.floor(reducer.k * n + 0.5))
-        return (ranks < k) / min(k, n)
+        return np.asarray((ranks < k) / min(k, n), np.float64)
     if isinstance(reducer, Ordinal):
         count = len(reducer.weights)
         edges = np.arange(count) / count
         shared = np.minimum((ranks[:, None] + 1) / n, edges + 1 / count) - np.maximum(ranks[:, None] / n, edges)
-        return np.maximum(shared, 0.0) @ np.array(reducer.weights) * count
+        return np.asarray(np.maximum(shared, 0.0) @ np.array(reducer.weights) * count, np.float64)
     if isinstance(reducer, MaxDrop):
         return (1 - reducer.drop_prob) * reducer.drop_prob**ranks
     weights = reducer.alpha * (1 - reducer.alpha) ** ranks
@@ -218,7 +218,7 @@ def _by_rank(windows: Windows, table: Callable[[int], npt.NDArray[np.float64]], 
         )
     most = int(t.shape[axis])
     ndim = len(t.shape)
-    if isinstance(windows.count, np.ndarray):
+    if known(windows.count):
         rows = np.moveaxis(table(most)[np.squeeze(windows.count, axis)], -1, axis)
         return constant(rows, like)
     rows = ops.take(constant(table(most), like), ops.cast(ops.squeeze(windows.count, axis), "int32"), axis=0)
@@ -313,8 +313,7 @@ def _var(windows: Windows, reducer: Var, _: Any) -> Tensor:
     off = windows.cells - windows.mean(windows.cells)
     count: Any = windows.count
     if reducer.unbiased:
-        fixed = isinstance(count, np.ndarray)
-        count = np.where(count > 1, count - 1, count) if fixed else ops.where(count > 1, count - 1, count)
+        count = np.where(count > 1, count - 1, count) if known(count) else ops.where(count > 1, count - 1, count)
     return ops.squeeze(windows.sum(ops.square(off)) / constant(count, off), windows.axis)
 
 

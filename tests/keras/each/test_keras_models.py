@@ -169,9 +169,10 @@ def test_jit_compile():
     keras.utils.set_random_seed(0)
     x, y = digits()
     model = network(lambda: layers.SoftPooling2D(2))
-    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", jit_compile=NAME != "torch")
-    losses = model.fit(x[:64], y[:64], batch_size=24, epochs=2, verbose=0).history["loss"]
-    assert losses[1] < losses[0]
+    optimizer = keras.optimizers.Adam(1e-2)
+    model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer, jit_compile=NAME != "torch")
+    losses = model.fit(x, y, batch_size=24, epochs=2, verbose=0).history["loss"]
+    assert losses[1] < 0.98 * losses[0]
 
 
 def exported(tmp_path):
@@ -205,6 +206,7 @@ def test_a_saved_model_runs_without_poolkit(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning" if NAME == "torch" else "default")
 @pytest.mark.skipif(NAME != "torch", reason="Keras exports ONNX of the other back ends by tf2onnx, which needs NumPy 1")
 def test_an_onnx_file_runs_without_poolkit(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import keras
 from keras import KerasTensor
 
-from poolkit.errors import PoolError, flag
+from poolkit.errors import PoolError, entries, flag
 from poolkit.keras.cells import dtype_of
 from poolkit.keras.draws import check_seed
 from poolkit.keras.functional import check_dtype, layout_of, output_shape, run
 from poolkit.window import Sliding, per_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from poolkit.keras.cells import Tensor
     from poolkit.reducer import Reducer
     from poolkit.window import Window
@@ -82,7 +80,11 @@ class PoolingLayer(keras.layers.Layer):
         """The output's shape and dtype: the inputs' if they are integers, else that of the dtype policy."""
         dtype = dtype_of(inputs)
         check_dtype(dtype, self.checked()[1])
-        return self._spec(self.compute_output_shape(inputs.shape), self.compute_dtype if "float" in dtype else dtype)
+        return self._spec(self.compute_output_shape(inputs.shape), self.out_dtype(dtype))
+
+    def out_dtype(self, dtype: str) -> str:
+        """The dtype of the output for an input's."""
+        return str(self.compute_dtype) if "float" in dtype else dtype
 
     def _spec(self, shape: Any, dtype: str) -> Any:
         return KerasTensor(shape, dtype=dtype)
@@ -141,7 +143,8 @@ class RecordLayer(PoolingLayer):
         """The record's fields and the seed as attributes."""
         for name in self.own:
             value = values[name]
-            setattr(self, _ATTRIBUTES.get(name, name), tuple(value) if isinstance(value, list) else value)
+            items = entries(value)
+            setattr(self, _ATTRIBUTES.get(name, name), value if items is None else items)
         if self.draws:
             self.seed = check_seed(values["seed"])
             given = isinstance(self.seed, keras.random.SeedGenerator)
@@ -212,10 +215,11 @@ def padding_of(padding: Any, rank: int) -> Any:
     """A padding as `Sliding` takes it: Keras's words in any case, lists as tuples, one entry for all axes."""
     if isinstance(padding, str):
         return padding.lower()
-    if isinstance(padding, list | tuple):
-        entries = tuple(tuple(one) if isinstance(one, list) else one for one in cast("Sequence[Any]", padding))
-        return entries * rank if len(entries) == 1 else entries
-    return padding
+    items = entries(padding)
+    if items is None:
+        return padding
+    pairs = tuple(one if entries(one) is None else entries(one) for one in items)
+    return pairs * rank if len(pairs) == 1 else pairs
 
 
 def family(base: type[Layer], name: str, doc: str) -> tuple[type[Layer], ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
-from poolkit.errors import PoolError, PoolTypeError, show
+from poolkit.errors import PoolError, PoolTypeError, entries, show
 from poolkit.keras.draws import check_seed
 from poolkit.keras.layers.base import PoolingLayer, family
 from poolkit.pooling import check_parts
@@ -75,7 +75,7 @@ def _record(given: Any, name: str) -> Any:
     kind = _RECORDS.get(values.pop("name", ""))
     if kind is None:
         raise PoolTypeError(f"{name}={show(given)}", f"{name} is a record of poolkit", "pass poolkit.Sliding(2) or so")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return kind(**{key: value if entries(value) is None else entries(value) for key, value in values.items()})
 
 
 Pooling1D, Pooling2D, Pooling3D = family(

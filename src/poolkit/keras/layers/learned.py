@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import keras
 import numpy as np
 
 from poolkit.errors import PoolError, flag, number, show
@@ -41,7 +42,8 @@ Shape:
 Raises:
     PoolError: an argument breaks a rule, or the windows do not fit the input.
 
->>> import numpy as np
+>>> import keras
+import numpy as np
 >>> from poolkit.keras import layers
 >>> tuple(layers.{name}{n}D(2)(np.zeros((2, {sizes}, 3), "float32")).shape)
 (2, {halves}, 3)
@@ -120,7 +122,7 @@ class _SwitchedPooling(_LearnedPooling):
             start = float(getattr(self, self.value))
             self.values = self.add_weight(
                 shape=(size,),
-                initializer=lambda shape, dtype=None: ops.full(shape, start, dtype=dtype),
+                initializer=keras.initializers.Constant(start),
                 name=self.value,
             )
 
@@ -222,7 +224,7 @@ class _MixedPooling(_LearnedPooling):
         shape = self.regions or (self._channels(input_shape) if self.weight == "channel" else 1,)
         self.share = self.add_weight(
             shape=shape,
-            initializer=lambda shape, dtype=None: ops.full(shape, self.initial, dtype=dtype),
+            initializer=keras.initializers.Constant(self.initial),
             name="weight",
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from keras import KerasTensor
 
-from poolkit.errors import PoolError, flag, show
+from poolkit.errors import PoolError, entries, flag, show
 from poolkit.keras.layers.base import RecordLayer, SlidingLayer, family, plain
 from poolkit.reducer import (
     RMS,
@@ -214,7 +214,8 @@ class AdaptiveLayer(RecordLayer):
 
 
 def _each(wanted: Any, rank: int) -> tuple[int | None, ...]:
-    return (wanted if not isinstance(wanted, tuple) else wanted[0],) * rank
+    items = entries(wanted)
+    return (wanted if items is None else items[0],) * rank
 
 
 def _sliding(kind: type[Reducer], name: str, example: str = "", **defaults: Any) -> tuple[type[SlidingLayer], ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 from keras import KerasTensor
 
-from poolkit.errors import PoolError, PoolTypeError, show
+from poolkit.errors import PoolError, PoolTypeError, entries, show
 from poolkit.keras.cells import dtype_of, ops
 from poolkit.keras.functional import layout_of
 from poolkit.keras.layers.base import KERAS_NAMES, PoolingLayer, family
@@ -50,9 +51,7 @@ class _MaxUnpooling(PoolingLayer):
                 "the sizes are known when the graph is made",
                 "pass output_size, or give keras.Input its sizes",
             )
-        cells = 1
-        for size in sizes:
-            cells *= size
+        cells = math.prod(cast("tuple[int, ...]", sizes))
         first = layout_of("channels_first", self.rank)
         x, at = (ops.moveaxis(one, -1, 1) if self._layout.last else one for one in (values, places))
         shape = ops.shape(x)
@@ -61,13 +60,14 @@ class _MaxUnpooling(PoolingLayer):
         return self._layout.moved(y)
 
     def _pair(self, inputs: Any) -> tuple[Any, Any]:
-        if not isinstance(inputs, tuple | list) or len(inputs) != 2:
+        pair = entries(inputs)
+        if pair is None or len(pair) != 2:
             raise PoolTypeError(
                 f"inputs={show(inputs)}",
                 "un-pooling takes the pair of values and places",
                 "pass what max pooling with return_indices=True gave",
             )
-        values, places = inputs
+        values, places = pair
         if not dtype_of(places).startswith("int"):
             raise PoolTypeError(
                 f"indices of dtype {dtype_of(places)}", "indices are integers", "pass the indices of max pooling"
@@ -109,7 +109,7 @@ class _MaxUnpooling(PoolingLayer):
         values, places = self._pair(inputs)
         dtype = dtype_of(values)
         shape = self.compute_output_shape((values.shape, places.shape))
-        return KerasTensor(shape, dtype=self.compute_dtype if "float" in dtype else dtype)
+        return KerasTensor(shape, dtype=self.out_dtype(dtype))
 
 
 def _unpooled(x: Tensor, places: Tensor, cells: int) -> Tensor:
