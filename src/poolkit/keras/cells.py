@@ -110,7 +110,18 @@ def spread(x: Tensor, axis: int, pick: Pick) -> Tensor:
     if taps == 1 and out > 1 and (step := _step(pick.cells[:, 0])):
         begin = int(pick.cells[0, 0])
         return ops.expand_dims(x[(*[slice(None)] * axis, slice(begin, begin + (out - 1) * step + 1, step))], axis + 1)
-    return ops.take(x, pick.cells, axis=axis)
+    return _taken(x, pick.cells, axis)
+
+
+def _taken(x: Tensor, cells: Any, axis: int) -> Tensor:
+    """ops.take; on torch without its ravel, which ONNX has no operator for."""
+    if backend.backend() != "torch":
+        return ops.take(x, cells, axis=axis)
+    import torch
+
+    index = torch.from_numpy(cells.reshape(-1).astype(np.int64)).to(x.device)
+    shape = tuple(x.shape)
+    return torch.index_select(x, axis, index).reshape(*shape[:axis], *cells.shape, *shape[axis + 1 :])
 
 
 def _step(cells: Any) -> int:

@@ -179,8 +179,14 @@ def run(
 
 def _finished(y: Any, window: Window, layout: Layout, return_indices: bool) -> Any:
     if isinstance(window, Global) and not window.keepdims:
-        axes = tuple(range(layout.spatial, layout.spatial + layout.rank))
-        return tuple(ops.squeeze(one, axes) for one in y) if return_indices else ops.squeeze(y, axes)
+        return tuple(_dropped(one, layout) for one in y) if return_indices else _dropped(y, layout)
+    return y
+
+
+def _dropped(y: Tensor, layout: Layout) -> Tensor:
+    """Without the pooled axes; one by one, since torch writes no other to ONNX files."""
+    for _ in range(layout.rank):
+        y = ops.squeeze(y, layout.spatial)
     return y
 
 
