@@ -42,8 +42,7 @@ Shape:
 Raises:
     PoolError: an argument breaks a rule, or the windows do not fit the input.
 
->>> import keras
-import numpy as np
+>>> import numpy as np
 >>> from poolkit.keras import layers
 >>> tuple(layers.{name}{n}D(2)(np.zeros((2, {sizes}, 3), "float32")).shape)
 (2, {halves}, 3)
