@@ -198,7 +198,8 @@ def test_a_saved_model_runs_without_poolkit(tmp_path):
     np.save(tmp_path / "x.npy", x)
     code = f"""
         import numpy as np, sys, tensorflow as tf
-        y = tf.saved_model.load({path!r}).serve(np.load({str(tmp_path / "x.npy")!r}))
+        loaded = tf.saved_model.load({path!r})
+        y = loaded.serve(np.load({str(tmp_path / "x.npy")!r}))
         assert "poolkit" not in sys.modules
         np.save({str(tmp_path / "y.npy")!r}, y)
     """
