@@ -15,6 +15,7 @@ NEEDS = {
     "poolkit.lab": "torch",
     "poolkit.jax": "jax",
     "poolkit.dask": "dask",
+    "poolkit.keras": "keras",
 }
 MODULES = sorted(
     name

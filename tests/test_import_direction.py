@@ -1,4 +1,4 @@
-"""Imports go one way: cli, lab -> nn, keras, jax -> torch -> functional -> reducer, window -> plan -> errors."""
+"""Imports go one way: cli, lab -> keras -> nn, jax -> torch -> functional -> reducer, window -> plan -> errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(poolkit.__file__).parent
 LAYERS = [
     {"errors"},
     {"plan", "_core"},
-    {"fractional"},
+    {"fractional", "blur", "levels"},
     {"reducer", "window", "threads"},
     {"reference", "arrays", "plan_text"},
     {"pooling"},
@@ -25,8 +25,8 @@ LAYERS = [
     {"named"},
     {"__init__"},
     {"torch", "catalog"},
-    {"nn", "keras", "jax", "dask"},
-    {"surgery"},
+    {"nn", "jax", "dask"},
+    {"keras", "surgery"},
     {"lab", "explorer"},
     {"show"},
     {"bench"},
@@ -35,7 +35,7 @@ LAYERS = [
 HEAVY = {"torch", "jax", "dask", "zarr", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2"}
 HEAVY |= {"sklearn", "onnx"}
 NUMPY_ONLY = {"errors", "plan", "plan_text", "fractional", "window", "reducer", "reference", "arrays"}
-NUMPY_ONLY |= {"pooling", "unpooling", "functional", "named"}
+NUMPY_ONLY |= {"blur", "levels", "pooling", "unpooling", "functional", "named"}
 
 
 def modules():
