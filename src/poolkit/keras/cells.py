@@ -102,8 +102,8 @@ def spread(x: Tensor, axis: int, pick: Pick) -> Tensor:
         return _spread_planes(x, axis, pick.cells)
     if not pick.fixed:
         return ops.take(x, pick.cells, axis=axis)
-    out, taps = pick.cells.shape
-    if np.array_equal(pick.cells.reshape(-1), np.arange(out * taps)):  # side by side: no cell is copied
+    out, taps = int(pick.cells.shape[0]), int(pick.cells.shape[1])
+    if np.array_equal(pick.cells.reshape(-1), np.arange(out * taps, dtype=np.int64)):  # side by side: no cell is copied
         shape = tuple(ops.shape(x))
         kept = x if shape[axis] == out * taps else x[(*[slice(None)] * axis, slice(0, out * taps))]
         return ops.reshape(kept, (*shape[:axis], out, taps, *shape[axis + 1 :]))

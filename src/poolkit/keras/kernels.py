@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
@@ -21,7 +21,7 @@ def of(x: Tensor) -> Callable[..., Any] | None:
         import torch
 
         # What is exported has to run without poolkit; Keras's ONNX files come from TorchScript's tracing.
-        exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        exported = torch.compiler.is_exporting() or cast(Any, torch.jit).is_tracing()
         return _torch if x.device.type == "cpu" and not exported else None
     if keras.backend.backend() == "jax":
         from jax.core import Tracer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -201,7 +201,7 @@ def _rank_weights(reducer: Any, n: int) -> npt.NDArray[np.float64]:
         shared = np.minimum((ranks[:, None] + 1) / n, edges + 1 / count) - np.maximum(ranks[:, None] / n, edges)
         return np.asarray(np.maximum(shared, 0.0) @ np.array(reducer.weights) * count, np.float64)
     if isinstance(reducer, MaxDrop):
-        return (1 - reducer.drop_prob) * reducer.drop_prob**ranks
+        return np.asarray((1 - reducer.drop_prob) * reducer.drop_prob**ranks, np.float64)
     weights = reducer.alpha * (1 - reducer.alpha) ** ranks
     whole = isinstance(reducer, RankStochastic) or reducer.normalize
     return weights / weights.sum() if whole else weights
@@ -311,7 +311,7 @@ def _stochastic(windows: Windows, reducer: Stochastic, uniform: Any) -> Tensor:
 
 def _var(windows: Windows, reducer: Var, _: Any) -> Tensor:
     off = windows.cells - windows.mean(windows.cells)
-    count: Any = windows.count
+    count = cast(Any, windows.count)
     if reducer.unbiased:
         count = np.where(count > 1, count - 1, count) if known(count) else ops.where(count > 1, count - 1, count)
     return ops.squeeze(windows.sum(ops.square(off)) / constant(count, off), windows.axis)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from poolkit.plan_text import encode
 from poolkit.reducer import REDUCERS, Lp, Params
 from poolkit.reducer.order import INTERPOLATIONS, AtRank
 

@@ -84,7 +84,7 @@ class PoolingLayer(keras.layers.Layer):
 
     def out_dtype(self, dtype: str) -> str:
         """The dtype of the output for an input's."""
-        return str(self.compute_dtype) if "float" in dtype else dtype
+        return str(cast(Any, self).compute_dtype) if "float" in dtype else dtype
 
     def _spec(self, shape: Any, dtype: str) -> Any:
         return KerasTensor(shape, dtype=dtype)

@@ -71,7 +71,8 @@ def _record(given: Any, name: str) -> Any:
     """A record as it is, or made again of what `_plain` gave."""
     if not isinstance(given, dict):
         return given
-    values = dict(cast("dict[str, Any]", given))
+    given = cast("dict[str, Any]", given)
+    values = dict(given)
     kind = _RECORDS.get(values.pop("name", ""))
     if kind is None:
         raise PoolTypeError(f"{name}={show(given)}", f"{name} is a record of poolkit", "pass poolkit.Sliding(2) or so")
