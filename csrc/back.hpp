@@ -209,7 +209,8 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
             r = v == 0 ? A(0) : t * A(::copysign(double(power_of((v < 0 ? -v : v) * A(scale_), p - 1)), double(v)));
         } else {
           const A w = A(::exp(double((v - m) * b)));
-          r = pr.reducer == Reducer::LogSumExp ? t * w : w * (t + b * (v - m) * rows[1].v[j * run + e]);
+          // A cell without weight has no slope, even if it is infinite.
+          r = pr.reducer == Reducer::LogSumExp ? t * w : w == 0 ? A(0) : w * (t + b * (v - m) * rows[1].v[j * run + e]);
         }
         out(j, e) = narrow<T>(r);
       }

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from poolkit.reducer import REDUCERS, RMS, LogSumExp, Lp, Max, Mean, Min, PowerMean, Soft, Sum
-from poolkit.torch.composite import folds
+from poolkit.torch.composite import folds, whole
+from poolkit.torch.composite.block import Block
 from poolkit.torch.composite.windows import Windows, ravel, split, unravel, windows_of
 from poolkit.torch.shapes import (
     OFFSET_DTYPES,
@@ -81,9 +82,14 @@ def _reduce(windows: Windows, x: Tensor, what: Decoded, extra: Tensor | None) ->
         # Divided before the logarithm: two logarithms would cancel each other's digits.
         y = shift + (total / windows.counts()).log() if params.mean else lse
         return Outcome(y / params.beta, lse=lse)
-    require(kind is Soft, f"{kind.__name__} has no composition")
-    y, lse = folds.soft(windows, x, params.beta)
-    return Outcome(y, lse=lse)
+    if kind is Soft:
+        y, lse = folds.soft(windows, x, params.beta)
+        return Outcome(y, lse=lse)
+    block = Block(windows, windows.unfold(x), what, extra)
+    if not chooses(kind, params):
+        return Outcome(whole.value(block))
+    y, tap, none = whole.choose(block)
+    return Outcome(y, unravel(tap, windows.box), none)
 
 
 def _divisor(windows: Windows, what: Decoded) -> Tensor | int:
@@ -230,6 +236,11 @@ def _gradients(
     require(x is not None, "x: the gradient of this reducer needs it")
     assert x is not None
     cells = windows.unfold(_wide(x))
+    if kind.core == "whole":
+        slopes, by_extra = whole.slopes(Block(windows, cells, what, extra), dy)
+        if by_extra is not None and kind.extra == "outputs":
+            by_extra = dy * by_extra
+        return windows.fold(dy.unsqueeze(-1) * slopes), by_extra
     return windows.fold(dy.unsqueeze(-1) * _slopes(windows, cells, what, y, lse)), None
 
 
