@@ -286,6 +286,14 @@ def _routed(windows: Windows, dy: Tensor, offsets: Tensor) -> Tensor:
     return split(planes.scatter_add(-1, places.flatten(windows.lead), values), -1, sizes)
 
 
+def taken(x: Tensor, plan: str, starts: Tensor | None, offsets: Tensor) -> Tensor:
+    """What a pooling that chose the cells at `offsets` takes of x: the adjoint of its backward pass."""
+    windows = windows_of(plan, starts, x.shape[: -decode(plan).rank], x.device)
+    places, some = _chosen(windows, offsets)
+    values = x.flatten(windows.lead).gather(-1, places.flatten(windows.lead)).reshape(offsets.shape)
+    return torch.where(some, values, 0)
+
+
 def unpool(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
     rank = len(output_size)
     require(1 <= rank <= 3 and x.dim() in (rank + 1, rank + 2), "output_size: expected one size per pooled axis")
