@@ -222,7 +222,10 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
     A* const other = rows[1].v;
     map_rows(in, sum, copies_[1].take(len).v, len, [&](V v, V t) { return b * (v - m) * t; });
     map_rows(copies_[1].take(len).v, other, other, len, [](V t, V rest) { return t + rest; });
-    map_rows(in, other, to, len, [&](V v, V t) { return weight(v) * t; });
+    map_rows(in, other, to, len, [&](V v, V t) {
+      const V w = weight(v);
+      return w == V{} ? V{} : w * t;  // a cell without weight has no slope, even if it is infinite
+    });
   }
 
   void gather(const A* from, const Part& outputs, i64 gap, A* to) const {

@@ -273,19 +273,41 @@ static bool as_parameter(const Problem& pr, double value, Problem& to) {
   return false;
 }
 
+// Whether all values of channels [c, c + n) are the first of them: whoever spreads one value out gets the same bits.
+template <class A>
+static bool even(const View& extra, int rank, i64 c, i64 n) {
+  const View part = part_of(extra, 0, extra.shape[0], c, n, sizeof(A));
+  const A* const values = static_cast<const A*>(part.data);
+  i64 o[5] = {}, total = 1;
+  for (int i = 0; i < 2 + rank; ++i) total *= part.stride[i] == 0 ? 1 : part.shape[i];
+  for (i64 k = 0; k < total; ++k) {
+    i64 at = 0;
+    for (int i = 0; i < 2 + rank; ++i) at += o[i] * part.stride[i];
+    if (values[at] != values[0]) return false;
+    for (int i = 1 + rank; i >= 0; --i) {
+      if (part.stride[i] == 0) continue;
+      if (++o[i] < part.shape[i]) break;
+      o[i] = 0;
+    }
+  }
+  return true;
+}
+
 template <class T>
 static bool by_parameter(const Problem& pr, const View& x, const View& y, const View& extra, const Exec& exec) {
-  for (int i = 0; i < 2 + pr.rank; ++i)
-    if (i != 1 && extra.stride[i] != 0 && y.shape[i] > 1) return false;
-  const bool one = extra.stride[1] == 0 || y.shape[1] == 1;
-  const i64 channels = one ? 1 : y.shape[1];
+  using A = acc_t<T>;
+  const i64 C = y.shape[1];
+  const bool one = even<A>(extra, pr.rank, 0, C);
   if (!one && x.stride[1] == 1) return false;
-  const auto value = [&](i64 c) { return double(static_cast<acc_t<T>*>(extra.data)[c * extra.stride[1]]); };
+  const i64 channels = one ? 1 : C;
   Problem each;
+  const auto parameter = [&](i64 c) {
+    return as_parameter(pr, double(static_cast<A*>(extra.data)[c * extra.stride[1]]), each);
+  };
   for (i64 c = 0; c < channels; ++c)
-    if (!as_parameter(pr, value(c), each)) return false;
+    if (!parameter(c) || (!one && !even<A>(extra, pr.rank, c, 1))) return false;
   for (i64 c = 0; c < channels; ++c) {
-    as_parameter(pr, value(c), each);
+    parameter(c);
     const auto cut = [&](const View& v) { return one ? v : part_of(v, 0, v.shape[0], c, 1, itemsize_of(v.dtype)); };
     const View in = cut(x), out = cut(y);
     forward_t<T>(each, in, out, nullptr, nullptr, nullptr, exec);

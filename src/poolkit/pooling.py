@@ -245,18 +245,29 @@ def check_parts(window: object, reducer: object, return_indices: bool) -> None:
 
 
 # The array types of frameworks, and the front end of each.
-_FRONT_ENDS = (("torch", "Tensor", "poolkit.torch.functional"), ("jax", "Array", "poolkit.jax.functional"))
+_FRONT_ENDS = (("torch", "Tensor"), ("jax", "Array"))
+
+
+def _load(framework: str) -> bool:
+    # By name, since imports go down only.
+    name = f"poolkit.{framework}.functional"
+    return name in sys.modules or bool(importlib.import_module(name))
+
+
+# torch.compile cannot trace an import. So marked it runs this while it traces, as torch.compiler.assume_constant_result
+# asks it to; torch itself is not imported here.
+_load._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def front_end(x: object) -> Any:
     """The front end of the framework that `x` is an array of, or None; a NumPy caller never imports a framework."""
     if type(x) is np.ndarray:
         return None
-    for framework, array, module in _FRONT_ENDS:
+    for framework, array in _FRONT_ENDS:
         loaded = sys.modules.get(framework)
         if loaded is not None and isinstance(x, getattr(loaded, array, ())):
-            # By name, since imports go down only; torch.compile can trace the look-up, and not the import.
-            return sys.modules.get(module) or importlib.import_module(module)
+            # Not sys.modules[the module's name]: torch.compile remembers what that held before the import.
+            return getattr(sys.modules["poolkit"], framework).functional if _load(framework) else None
     return None
 
 

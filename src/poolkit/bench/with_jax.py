@@ -37,6 +37,7 @@ def limit_threads(threads: int) -> None:
 
 def reduce_window(task: Task, threads: int) -> Run:
     """The layer as one compiled function of its input, in JAX's default layout, channels first."""
+    limit_threads(threads)  # before the layer's own import of JAX
     return compiled(task, threads, _layer(task.row))
 
 

@@ -130,7 +130,7 @@ def require(condition: bool, message: str) -> None:
         raise RuntimeError(f"poolkit: {message}")
 
 
-def _planes(x: Tensor, rank: int, sizes: Sequence[int], name: str) -> tuple[int, ...]:
+def lead_of(x: Tensor, rank: int, sizes: Sequence[int], name: str) -> tuple[int, ...]:
     """The leading axes of `x`, after a check that the others are `sizes`."""
     require(x.dim() in (rank + 1, rank + 2), f"{name}: a tensor's rank does not fit the plan")
     require(tuple(x.shape[-rank:]) == tuple(sizes), f"{name}: its shape does not fit the plan")
@@ -163,7 +163,7 @@ def outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
     kind = _BY_CODE[what.reducer]
     require(None not in extra or kind.core == "softmax", "only LogSumExp and Soft have lse")
     require(None in extra or not extra or chooses(kind, what.params), "this reducer chooses no element")
-    shape = (*_planes(x, what.rank, what.sizes, "x"), *what.outs)
+    shape = (*lead_of(x, what.rank, what.sizes, "x"), *what.outs)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     last = is_channels_last(x, what.rank)
     dtypes = [output_dtype(what.reducer, x.dtype), *(wide if dtype is None else dtype for dtype in extra)]
@@ -178,7 +178,7 @@ def offset_dtype(offset_bytes: int) -> torch.dtype:
 def input_gradient(dy: Tensor, plan: str, channels_last: bool) -> Tensor:
     what = decode(plan)
     require(dy.dtype.is_floating_point, "dy: gradients are floating-point")
-    shape = (*_planes(dy, what.rank, what.outs, "dy"), *what.sizes)
+    shape = (*lead_of(dy, what.rank, what.outs, "dy"), *what.sizes)
     return _new(dy, shape, what.rank, dy.dtype, channels_last)
 
 
