@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -311,10 +311,10 @@ def _stochastic(windows: Windows, reducer: Stochastic, uniform: Any) -> Tensor:
 
 def _var(windows: Windows, reducer: Var, _: Any) -> Tensor:
     off = windows.cells - windows.mean(windows.cells)
-    count = cast(Any, windows.count)
-    if reducer.unbiased:
-        count = np.where(count > 1, count - 1, count) if known(count) else ops.where(count > 1, count - 1, count)
-    return ops.squeeze(windows.sum(ops.square(off)) / constant(count, off), windows.axis)
+    count = windows.count
+    less = np.where(count > 1, count - 1, count) if known(count) else ops.where(count > 1, count - 1, count)
+    taken = less if reducer.unbiased else count
+    return ops.squeeze(windows.sum(ops.square(off)) / constant(taken, off), windows.axis)
 
 
 def _std(windows: Windows, reducer: Std, _: Any) -> Tensor:

@@ -129,7 +129,7 @@ def _pushed_forward(function: Callable[..., Any], inputs: Sequence[Tensor], tang
 
     Forward mode cannot do it: this is called from within forward mode.
     """
-    outputs = function(*inputs)
+    outputs: Any = function(*inputs)
     zeros = tuple(map(torch.zeros_like, outputs)) if isinstance(outputs, tuple) else torch.zeros_like(outputs)
     back = torch.func.vjp(function, *inputs)[1]
     along = tuple(
