@@ -312,8 +312,8 @@ def _stochastic(windows: Windows, reducer: Stochastic, uniform: Any) -> Tensor:
 def _var(windows: Windows, reducer: Var, _: Any) -> Tensor:
     off = windows.cells - windows.mean(windows.cells)
     count = windows.count
-    less = np.where(count > 1, count - 1, count) if known(count) else ops.where(count > 1, count - 1, count)
-    taken = less if reducer.unbiased else count
+    where: Any = np.where if known(count) else ops.where
+    taken: Any = where(count > 1, count - 1, count) if reducer.unbiased else count
     return ops.squeeze(windows.sum(ops.square(off)) / constant(taken, off), windows.axis)
 
 

@@ -130,7 +130,8 @@ def _pushed_forward(function: Callable[..., Any], inputs: Sequence[Tensor], tang
     Forward mode cannot do it: this is called from within forward mode.
     """
     outputs: Any = function(*inputs)
-    zeros = tuple(map(torch.zeros_like, outputs)) if isinstance(outputs, tuple) else torch.zeros_like(outputs)
+    several = cast("tuple[Tensor, ...]", outputs) if isinstance(outputs, tuple) else None
+    zeros = torch.zeros_like(outputs) if several is None else tuple(map(torch.zeros_like, several))
     back = torch.func.vjp(function, *inputs)[1]
     along = tuple(
         torch.zeros_like(t) if tangent is None else tangent for t, tangent in zip(inputs, tangents, strict=True)
