@@ -130,8 +130,10 @@ def _pushed_forward(function: Callable[..., Any], inputs: Sequence[Tensor], tang
     Forward mode cannot do it: this is called from within forward mode.
     """
     outputs: Any = function(*inputs)
-    several = cast("tuple[Tensor, ...]", outputs) if isinstance(outputs, tuple) else None
-    zeros = torch.zeros_like(outputs) if several is None else tuple(map(torch.zeros_like, several))
+    many = isinstance(outputs, tuple)
+    each = cast("tuple[Tensor, ...]", outputs) if many else (cast("Tensor", outputs),)
+    flat = tuple(map(torch.zeros_like, each))
+    zeros = flat if many else flat[0]
     back = torch.func.vjp(function, *inputs)[1]
     along = tuple(
         torch.zeros_like(t) if tangent is None else tangent for t, tangent in zip(inputs, tangents, strict=True)
