@@ -173,17 +173,22 @@ def machine_line(document: dict[str, Any]) -> list[str]:
     return [f"{facts['processor']}, {facts['system']}, {facts['isa']}, {threads}{rate}; {versions}."]
 
 
-def tables(run: dict[str, Any], goals: dict[str, Any] | None) -> dict[str, list[str]]:
+def kept_goals(name: str, command: str) -> list[str]:
+    """The goals kept in a file of results, and on what they were measured."""
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        return [f"Nothing is kept yet: `python -m bench.{command} --json` measures and keeps them."]
+    goals = json.loads(file.read_text(encoding="utf-8"))
+    facts = next(iter(goals.values()))["circumstances"]
+    return [*goals_table(goals), "", f"Measured on {facts['processor']}, {facts['isa']}, load {facts['load']:.1f}."]
+
+
+def tables(run: dict[str, Any]) -> dict[str, list[str]]:
     """Every table of the page, by its mark."""
     made = {name: class_table(run, name) for name in CLASSES}
     made |= {"machine": machine_line(run), "growth": growth_table(run)}
     made |= {"means": means_table(run), "slower": slower_table(run)}
-    if goals:
-        made["goals"] = goals_table(goals)
-        facts = next(iter(goals.values()))["circumstances"]
-        made["goals"] += ["", f"Measured on {facts['processor']}, {facts['isa']}, load {facts['load']:.1f}."]
-    else:
-        made["goals"] = ["Nothing is kept yet: `python -m bench.goals --json` measures and keeps them."]
+    made |= {"goals": kept_goals("goals", "goals"), "unfold": kept_goals("unfold", "unfold")}
     return made
 
 
@@ -204,6 +209,4 @@ def rendered(page: str, made: dict[str, list[str]]) -> str:
 
 def current(run: dict[str, Any]) -> str:
     """The page as it should be for a run and the goals kept beside it."""
-    goals = RESULTS / "goals.json"
-    kept = json.loads(goals.read_text(encoding="utf-8")) if goals.exists() else None
-    return rendered(PAGE.read_text(encoding="utf-8"), tables(run, kept))
+    return rendered(PAGE.read_text(encoding="utf-8"), tables(run))
