@@ -57,7 +57,8 @@ def sliding_of(
 ) -> Sliding:
     """The `Sliding` window that a named function's arguments mean."""
     kernel = per_axis(kernel_size, "kernel_size", 1, rank)
-    strides = None if stride is None else per_axis(stride, "stride", 1, rank)
+    # Nothing at all is torch's way to say that the stride is the kernel's size.
+    strides = None if stride is None or entries(stride) == () else per_axis(stride, "stride", 1, rank)
     pads = entries(padding)
     if pads is not None:
         if len(pads) not in (0, 1, rank):

@@ -99,7 +99,7 @@ def run(x: torch.Tensor, plan, reducer: pk.Reducer, extra: torch.Tensor | None =
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_indices_and_gradients(case: Case, reducer: pk.Reducer) -> None:
     reducer = reducer.on(case.window)
-    x, pooled, grad, dx = expected(case, reducer) if not reducer.draws else drawn(case, reducer)
+    x, pooled, grad, dx = expected(case, reducer, 1, 2) if not reducer.draws else drawn(case, reducer)
     leaf = torch.from_numpy(x).requires_grad_()
     with composite.Forced():
         y, indices = run(leaf, plan_of(case, x.shape), reducer)
@@ -112,9 +112,9 @@ def test_values_indices_and_gradients(case: Case, reducer: pk.Reducer) -> None:
 
 
 def drawn(case: Case, reducer: pk.Reducer):
-    x = float_data((2, 3, *case.sizes))
+    x = float_data((1, 2, *case.sizes))
     plan = plan_of(case, x.shape)
-    uniforms = uniforms_of(reducer, (2, 3, *plan.out_shape), np.dtype("float64"))
+    uniforms = uniforms_of(reducer, (1, 2, *plan.out_shape), np.dtype("float64"))
     pooled = reference.forward(x, plan, reducer, uniforms)
     grad = np.random.default_rng(1).integers(-3, 4, pooled.values.shape).astype(np.float64)
     return x, pooled, grad, reference.backward(x, grad, plan, reducer, uniforms)
@@ -127,38 +127,41 @@ def plain(x: torch.Tensor, plan, reducer: pk.Reducer) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("reducer", [*REDUCERS, *DRAWN], ids=repr)
-@pytest.mark.parametrize("case", SMALL, ids=str)
-def test_torch_differentiates_them_to_the_same_gradient(case: Case, reducer: pk.Reducer) -> None:
+def test_torch_differentiates_them_to_the_same_gradient(reducer: pk.Reducer) -> None:
     """As it does once an exported program is decomposed and trained."""
-    reducer = reducer.on(case.window)
-    x, _, grad, dx = expected(case, reducer) if not reducer.draws else drawn(case, reducer)
-    leaf = torch.from_numpy(x).requires_grad_()
-    plain(leaf, plan_of(case, x.shape), reducer).backward(torch.from_numpy(grad))
-    assert_close(array(leaf.grad), dx, 1e-12, scale_of(dx))
+    for case in SMALL:
+        here = reducer.on(case.window)
+        x, _, grad, dx = expected(case, here, 1, 2) if not here.draws else drawn(case, here)
+        leaf = torch.from_numpy(x).requires_grad_()
+        plain(leaf, plan_of(case, x.shape), here).backward(torch.from_numpy(grad))
+        assert_close(array(leaf.grad), dx, 1e-12, scale_of(dx))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("reducer", [*REDUCERS, *DRAWN], ids=repr)
-@pytest.mark.parametrize("case", [SMALL[0], SMALL[2], SMALL[3]], ids=str)
-def test_every_precision(case: Case, reducer: pk.Reducer, dtype: str) -> None:
+@pytest.mark.parametrize("case", [SMALL[0], SMALL[2]], ids=str)
+def test_every_precision(case: Case, reducer: pk.Reducer) -> None:
     reducer = reducer.on(case.window)
-    x, pooled, grad, dx = expected(case, reducer) if not reducer.draws else drawn(case, reducer)
-    leaf = tensor(x.astype(dtype_of(dtype))).requires_grad_()
-    with composite.Forced():
-        y, _ = run(leaf, plan_of(case, x.shape), reducer)
-        y.backward(tensor(grad.astype(dtype_of(dtype))))
-    assert y.dtype == leaf.dtype == leaf.grad.dtype
-    assert_close(array(y), pooled.values, TOLERANCE[dtype], scale_of(pooled.values))
-    assert_close(array(leaf.grad), dx, GRADIENT_TOLERANCE[dtype], scale_of(dx))
+    x, pooled, grad, dx = expected(case, reducer, 1, 2) if not reducer.draws else drawn(case, reducer)
+    for dtype in FLOATS:
+        leaf = tensor(x.astype(dtype_of(dtype))).requires_grad_()
+        with composite.Forced():
+            y, _ = run(leaf, plan_of(case, x.shape), reducer)
+            y.backward(tensor(grad.astype(dtype_of(dtype))))
+        assert y.dtype == leaf.dtype == leaf.grad.dtype
+        assert_close(array(y), pooled.values, TOLERANCE[dtype], scale_of(pooled.values))
+        assert_close(array(leaf.grad), dx, GRADIENT_TOLERANCE[dtype], scale_of(dx))
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize(
     "reducer", [*CHOOSING, *RANKED, *(r for r in ADDING if getattr(r, "divisor", None) is None)], ids=repr
 )
-@pytest.mark.parametrize("case", SMALL, ids=str)
-def test_integers_are_exact(case: Case, reducer: pk.Reducer, dtype: str) -> None:
-    reducer = reducer.on(case.window)
+def test_integers_are_exact(reducer: pk.Reducer, dtype: str) -> None:
+    for case in SMALL:
+        check_integers(case, reducer.on(case.window), dtype)
+
+
+def check_integers(case: Case, reducer: pk.Reducer, dtype: str) -> None:
     x = integer_data((2, 3, *case.sizes), dtype)
     plan = plan_of(case, x.shape)
     pooled = reference.forward(x, plan, reducer)
@@ -183,10 +186,13 @@ def poisoned(case: Case) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("reducer", [*REDUCERS, *DRAWN], ids=repr)
-@pytest.mark.parametrize("case", SMALL, ids=str)
-def test_nan_infinities_zeros_and_ties_as_the_kernels_have_them(case: Case, reducer: pk.Reducer) -> None:
+def test_nan_infinities_zeros_and_ties_as_the_kernels_have_them(reducer: pk.Reducer) -> None:
     """Where a NaN makes an output NaN, its gradient is promised only where a cell is chosen."""
-    reducer = reducer.on(case.window)
+    for case in SMALL:
+        check_special_values(case, reducer.on(case.window))
+
+
+def check_special_values(case: Case, reducer: pk.Reducer) -> None:
     x = poisoned(case)
     plan = plan_of(case, tuple(x.shape))
     leaf, same = x.clone().requires_grad_(), x.clone().requires_grad_()
