@@ -216,7 +216,7 @@ class PyramidPoolingModule(nn.Module):
         x = check_maps(input, 2, self.in_channels, batched=True)
         parts = [x]
         for level, branch in zip(self.bins, self.branches, strict=True):
-            if len(x) == 1 and level == (1, 1) and any(_learns_a_batch(layer) for layer in branch.modules()):
+            if x.shape[0] == 1 and level == (1, 1) and any(_learns_a_batch(layer) for layer in branch.modules()):
                 raise PoolError(
                     f"input x of shape {tuple(x.shape)} in training",
                     "batch normalisation after a bin of 1 needs a batch of at least 2: one number has no variance",

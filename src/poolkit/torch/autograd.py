@@ -4,8 +4,9 @@
 `vmap`, ...) insists on and which costs 20 us more a call. Outside of both lies the plain operator, for whoever needs no
 gradient. `Gradient` and `Gradients` stand for the backward pass where that may be differentiated again.
 
-Kernels give values and first derivatives. Where these are not linear, second derivatives and forward mode come from
-torch's differentiation of the compositions in `poolkit.torch.composite`.
+Kernels give values and first derivatives. Where these are not linear, second derivatives come from torch's
+differentiation of the compositions in `poolkit.torch.composite`. Under forward mode the front end calls the
+compositions instead of these classes, so that forward modes can be nested.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
 from poolkit.torch import composite, ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+_forward_ad: Any = forward_ad
+
+
+def forward_mode() -> bool:
+    """Whether forward-mode differentiation is under way, by dual tensors or `torch.func.jvp`."""
+    return _forward_ad._current_level >= 0
+
 
 # What a forward pass keeps for its backward pass, by name; a call hands it over as a bit mask, which is a constant to
 # torch.compile. "x" and "y" are input and output, "lse" and "offsets" further outputs of the operator.
@@ -88,8 +98,9 @@ def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None]:
     """Of x and of the array beside it."""
     x, y, lse, offsets, starts, extra = ctx.saved_tensors
     arguments = (dy, ctx.plan, starts, x, y, lse, offsets, ctx.channels_last, extra)
-    # Gradients are enabled here only under create_graph=True and functorch.
-    second = torch.is_grad_enabled()
+    # Gradients are enabled here only under create_graph=True and functorch. Forward mode over a graph that was made
+    # outside of it has no rule, and must not pass in silence.
+    second = torch.is_grad_enabled() or forward_mode()
     if extra is None or not ctx.needs_input_grad[2]:
         return (Gradient.apply(*arguments) if second else ops.pool_backward(*arguments)), None
     if second:
@@ -124,23 +135,6 @@ def _pulled_back(function: Callable[..., Any], inputs: Sequence[Tensor], cotange
     return torch.func.vjp(function, *inputs)[1](cotangents)
 
 
-def _pushed_forward(function: Callable[..., Any], inputs: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> Any:
-    """The derivative of `function` along `tangents`, by differentiating its backward pass, which is linear.
-
-    Forward mode cannot do it: this is called from within forward mode.
-    """
-    outputs: Any = function(*inputs)
-    many = isinstance(outputs, tuple)
-    each = cast("tuple[Tensor, ...]", outputs) if many else (cast("Tensor", outputs),)
-    flat = tuple(map(torch.zeros_like, each))
-    zeros = flat if many else flat[0]
-    back = torch.func.vjp(function, *inputs)[1]
-    along = tuple(
-        torch.zeros_like(t) if tangent is None else tangent for t, tangent in zip(inputs, tangents, strict=True)
-    )
-    return torch.func.vjp(back, zeros)[1](along)[0]
-
-
 class Gradients(_Function):
     """`ops.pool_backward_extra`, to be differentiated again."""
 
@@ -155,7 +149,6 @@ class Gradients(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         dy, ctx.plan, starts, x, _, _, _, _, extra = inputs
         ctx.save_for_backward(dy, starts, x, extra)
-        ctx.save_for_forward(dy, starts, x, extra)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -163,11 +156,6 @@ class Gradients(_Function):
         ddy, dx, dextra = _pulled_back(_Again(ctx.plan, starts).gradient, (dy, x, extra), grads)
         return ddy, None, None, dx, None, None, None, None, dextra
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        dy, starts, x, extra = ctx.saved_tensors
-        along = (tangents[0], tangents[3], tangents[8])
-        return _pushed_forward(_Again(ctx.plan, starts).gradient, (dy, x, extra), along)
 
 
 class Gradient(_Function):
@@ -191,11 +179,9 @@ class Gradient(_Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        dy, ctx.plan, starts, x, _, _, offsets, ctx.channels_last, extra = inputs
+        dy, ctx.plan, starts, x, _, _, offsets, _, extra = inputs
         ctx.linear = x is None or offsets is not None  # in dy, with nothing else to differentiate
-        kept = (None if ctx.linear else dy, starts, x, offsets, extra)
-        ctx.save_for_backward(*kept)
-        ctx.save_for_forward(*kept)
+        ctx.save_for_backward(None if ctx.linear else dy, starts, x, offsets, extra)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -204,24 +190,11 @@ class Gradient(_Function):
             return _transposed(grads[0], ctx.plan, starts, x, offsets), *[None] * 8
 
         def gradient(dy: Tensor, x: Tensor) -> Tensor:
-            return _Again(ctx.plan, starts).gradient(dy, x, *(() if extra is None else (extra,)))[0]
+            return torch.func.vjp(lambda x: _Again(ctx.plan, starts).value(x, extra), x)[1](dy)[0]
 
         ddy, dx = _pulled_back(gradient, (dy, x), grads[0])
         return ddy, None, None, dx, *[None] * 5
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        dy, starts, x, offsets, extra = ctx.saved_tensors
-        if ctx.linear:
-            kept = (x, None, None, offsets, ctx.channels_last, extra)
-            return Gradient.apply(tangents[0], ctx.plan, starts, *kept)
-
-        def gradient(dy: Tensor, x: Tensor, *extra: Tensor) -> Tensor:
-            return _Again(ctx.plan, starts).gradient(dy, x, *extra)[0]
-
-        if extra is None:
-            return _pushed_forward(gradient, (dy, x), (tangents[0], tangents[3]))
-        return _pushed_forward(gradient, (dy, x, extra), (tangents[0], tangents[3], tangents[8]))
 
 
 def _transposed(v: Tensor, plan: str, starts: Tensor | None, x: Tensor | None, offsets: Tensor | None) -> Tensor:
@@ -287,24 +260,12 @@ class TransformedPool(_Function):
         offsets, lse = (kept, None) if keeps & _OFFSETS else (None, kept)
         _keep(ctx, x, starts, extra, output[0], lse, offsets, keeps)
         ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
-        ctx.outputs = len(output)
-        ctx.save_for_forward(x if keeps & _X else None, offsets, starts, extra)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         dx, dextra = _gradients(ctx, grads[0])
         return dx, None, dextra, None, None, None, None, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        x, offsets, starts, extra = ctx.saved_tensors
-        if x is None or offsets is not None:
-            y = _transposed(tangents[0], ctx.plan, starts, x, offsets)
-        elif extra is None:
-            y = _pushed_forward(_Again(ctx.plan, starts).value, (x,), tangents[:1])
-        else:
-            y = _pushed_forward(_Again(ctx.plan, starts).value, (x, extra), (tangents[0], tangents[2]))
-        return y, *[None] * (ctx.outputs - 1)
 
 
 class Unpool(_Function):
@@ -320,8 +281,7 @@ class Unpool(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, indices, output_size = inputs
         ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
-        ctx.sizes, ctx.rank = output_size, len(output_size)
+        ctx.rank = len(output_size)
         ctx.channels_last = ops.is_channels_last(x, ctx.rank)
 
     @staticmethod
@@ -331,9 +291,6 @@ class Unpool(_Function):
             return UnpoolGradient.apply(grads[0], indices, ctx.rank, ctx.channels_last), None, None
         return ops.unpool_backward(grads[0], indices, ctx.rank, ctx.channels_last), None, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        return Unpool.apply(tangents[0], *ctx.saved_tensors, ctx.sizes)
 
 
 class UnpoolGradient(_Function):
@@ -347,19 +304,15 @@ class UnpoolGradient(_Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        dout, indices, ctx.rank, ctx.channels_last = inputs
+        dout, indices, ctx.rank, _ = inputs
         ctx.sizes = list(dout.shape[-ctx.rank :])
         ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
         return Unpool.apply(grads[0], indices, ctx.sizes), None, None, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        return UnpoolGradient.apply(tangents[0], *ctx.saved_tensors, ctx.rank, ctx.channels_last)
 
 
 class WeightedMean(_Function):
@@ -379,7 +332,6 @@ class WeightedMean(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, logits, lse, ctx.plan, ctx.spec = inputs
         ctx.save_for_backward(x, logits, lse, output)
-        ctx.save_for_forward(x, logits, lse, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -390,15 +342,6 @@ class WeightedMean(_Function):
             dlogits = x * dx - Spread.apply(grads[0] * y, logits, lse, ctx.plan, ctx.spec)
         return dx, dlogits, None, None, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        x, logits, lse, y = ctx.saved_tensors
-        along_x, along_logits = tangents[:2]
-        kept = (logits, lse, ctx.plan, ctx.spec)
-        result = torch.zeros_like(y) if along_x is None else WeightedMean.apply(along_x, *kept)
-        if along_logits is None:
-            return result
-        return result + WeightedMean.apply(x * along_logits, *kept) - y * WeightedMean.apply(along_logits, *kept)
 
 
 class Spread(_Function):
@@ -416,7 +359,6 @@ class Spread(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         y, logits, lse, ctx.plan, ctx.spec = inputs
         ctx.save_for_backward(y, logits, lse, output)
-        ctx.save_for_forward(y, logits, lse, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -427,15 +369,6 @@ class Spread(_Function):
             dlogits = grads[0] * out - Spread.apply(y * dy, logits, lse, ctx.plan, ctx.spec)
         return dy, dlogits, None, None, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        y, logits, lse, out = ctx.saved_tensors
-        along_y, along_logits = tangents[:2]
-        kept = (logits, lse, ctx.plan, ctx.spec)
-        result = torch.zeros_like(out) if along_y is None else Spread.apply(along_y, *kept)
-        if along_logits is None:
-            return result
-        return result + out * along_logits - Spread.apply(y * WeightedMean.apply(along_logits, *kept), *kept)
 
 
 def _weighted_mean(x: Tensor, logits: Tensor, lse: Tensor, spec: tuple[int, ...]) -> Tensor:

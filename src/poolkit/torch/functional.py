@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import handle_torch_function
 
 from poolkit import pooling
 from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
 from poolkit.reducer import REDUCERS, Reducer
-from poolkit.torch import autograd, ops
+from poolkit.torch import autograd, composite, ops
 from poolkit.torch.samples import Seed, check_tensor, fractional_starts, tiled_starts, uniforms
 from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for, spread
 
@@ -38,7 +37,6 @@ _transforms_active: Callable[[], bool] = getattr(
     "_are_functorch_transforms_active",
     lambda: False,
 )
-_forward_ad: Any = forward_ad
 _compiling = torch.compiler.is_compiling
 
 
@@ -350,6 +348,8 @@ def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
         )
     _check_dtype(x.dtype)
     try:
+        if autograd.forward_mode() and not _compiling():
+            return composite.operators.unpool(x, indices, sizes)
         if x.requires_grad or _compiling() or not is_plain():
             return cast(Tensor, autograd.Unpool.apply(x, indices, sizes))
         return ops.unpool(x, indices, sizes)
@@ -391,7 +391,7 @@ _calls: dict[Any, Call] = {}
 
 def is_plain() -> bool:
     """No functorch transform and no forward-mode differentiation is under way."""
-    return not _transforms_active() and _forward_ad._current_level < 0
+    return not _transforms_active() and not autograd.forward_mode()
 
 
 def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed, extra: Tensor | None = None) -> Result:
@@ -410,6 +410,9 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
         if _compiling() or is_plain():
             learns = x.requires_grad or (extra is not None and extra.requires_grad)
             outputs = autograd.Pool.apply(*arguments) if learns and torch.is_grad_enabled() else None
+        elif autograd.forward_mode():
+            whole = composite.operators.pool_with_indices if return_indices else composite.operators.pool
+            outputs = whole(x, call.plan, starts, extra)
         else:
             outputs = autograd.TransformedPool.apply(*arguments)
             outputs = outputs[:2] if return_indices else outputs[0]

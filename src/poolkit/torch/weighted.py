@@ -8,7 +8,7 @@ from torch import Tensor
 
 from poolkit.errors import PoolError
 from poolkit.reducer import LogSumExp
-from poolkit.torch import autograd, ops
+from poolkit.torch import autograd, composite, ops
 from poolkit.torch.functional import Parts, plan_of
 from poolkit.window import Sliding
 
@@ -32,6 +32,8 @@ def weighted_mean(x: Tensor, logits: Tensor, rank: int, *window: Any) -> Tensor:
     if logits is x:  # torch.compile cannot follow one tensor that is two arguments of a Function
         logits = x.view_as(x)
     plan, spec = plan_of(_log_sum_exp, window, x.shape[-rank:], x.dtype)
+    if autograd.forward_mode():
+        return composite.operators.weighted_mean(x, logits, plan)
     _, lse = ops.pool_with_lse(logits.detach(), plan)
     return cast(Tensor, autograd.WeightedMean.apply(x, logits, lse, plan, spec))
 
@@ -55,6 +57,8 @@ def weighted_spread(y: Tensor, logits: Tensor, rank: int, *window: Any) -> Tenso
     sizes = logits.shape[-rank:]
     plan, spec = plan_of(_log_sum_exp, window, sizes, y.dtype)
     check_pooled(y, spec, sizes)
+    if autograd.forward_mode():
+        return composite.operators.weighted_spread(y, logits, plan)
     _, lse = ops.pool_with_lse(logits.detach(), plan)
     return cast(Tensor, autograd.Spread.apply(y, logits, lse, plan, spec))
 
@@ -70,6 +74,8 @@ def adjoint(y: Tensor, build: Callable[..., Parts], settings: tuple[Any, ...], s
     plan, spec = plan_of(build, settings, sizes, y.dtype)
     check_pooled(y, spec, sizes)
     channels_last = ops.is_channels_last(y, len(sizes))
+    if autograd.forward_mode():
+        return composite.operators.pool_backward(y, plan, None, None, None, None, None, channels_last)
     return cast(Tensor, autograd.Gradient.apply(y, plan, None, None, None, None, None, channels_last, None))
 
 

@@ -297,6 +297,24 @@ def taken(x: Tensor, plan: str, starts: Tensor | None, offsets: Tensor) -> Tenso
     return torch.where(some, values, 0)
 
 
+def weighted_mean(x: Tensor, logits: Tensor, plan: str) -> Tensor:
+    """The mean of x over each window, with the softmax of logits as weights."""
+    windows, weights = _soft_weights(logits, plan)
+    return (windows.unfold(x) * weights).sum(-1)
+
+
+def weighted_spread(y: Tensor, logits: Tensor, plan: str) -> Tensor:
+    """Its adjoint for x: each window's y shared out among its cells."""
+    windows, weights = _soft_weights(logits, plan)
+    return windows.fold(y.unsqueeze(-1) * weights)
+
+
+def _soft_weights(logits: Tensor, plan: str) -> tuple[Windows, Tensor]:
+    windows = windows_of(plan, None, logits.shape[: -decode(plan).rank], logits.device)
+    taps, exist = windows.unfold(logits), windows.exist()
+    return windows, (taps if exist is None else torch.where(exist, taps, -math.inf)).softmax(-1)
+
+
 def unpool(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
     rank = len(output_size)
     require(1 <= rank <= 3 and x.dim() in (rank + 1, rank + 2), "output_size: expected one size per pooled axis")
