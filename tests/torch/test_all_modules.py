@@ -1,7 +1,7 @@
 """What torch does with its own modules and functions it does with every one of poolkit's.
 
-The modules come from `examples.EXAMPLES`, which finds new ones by itself. Of those that differ in their rank alone, tests
-that take long try one.
+The modules come from `examples.EXAMPLES`, which finds new ones by itself. Of those that differ in their rank alone,
+tests that take long try one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def equal(mine: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> N
 
 
 def call_of(example: Example) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], dict[str, Any]]:
-    """Module, inputs and keywords. A seed would make a generator, which graphs cannot hold; `seeded` sets torch's own."""
+    """Module, inputs and keywords; not its seed, which makes a generator that graphs cannot hold."""
     more = {name: value for name, value in example.more().items() if name != "generator"}
     return example.module(), example.given(), more
 
@@ -187,6 +187,37 @@ def test_one_graph(example: Example) -> None:
     mark(inputs)
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     equal(seeded(compiled, *inputs, **more), seeded(module, *inputs, **more))
+
+
+class Flat(torch.nn.Module):
+    """Modules that pool one map each, and what they give as one vector a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kinds = (nn.MaxPool2d(3, 2, 1), nn.SoftPool2d(2), nn.MixedPool2d(2), nn.MedianPool2d(3), nn.GeMPool2d())
+        self.pools = torch.nn.ModuleList(kinds)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([pool(x).flatten(1) for pool in self.pools], 1)
+
+
+def test_inductor_and_ahead_of_time() -> None:
+    """Compiled by Inductor, with gradients; and into a package that is loaded again, for any batch."""
+    torch.compiler.reset()
+    model, x = Flat(), torch.rand(2, 3, 9, 8)
+    leaf = x.clone().requires_grad_()
+    y = torch.compile(model, fullgraph=True)(leaf)
+    torch.testing.assert_close(y, model(x))
+    same = x.clone().requires_grad_()
+    torch.testing.assert_close(
+        torch.autograd.grad(y.square().sum(), leaf), torch.autograd.grad(model(same).square().sum(), same)
+    )
+    with torch.no_grad():
+        batch = torch.export.Dim("batch", min=2, max=64)
+        program = torch.export.export(model, (x,), dynamic_shapes=({0: batch},))
+        package = torch._inductor.aoti_load_package(torch._inductor.aoti_compile_and_package(program))
+        more = torch.rand(5, 3, 9, 8)
+        torch.testing.assert_close(package(more), model(more))
 
 
 def test_one_graph_for_every_batch() -> None:

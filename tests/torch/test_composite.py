@@ -29,6 +29,7 @@ from support import (
     dtype_of,
     expected,
     float_data,
+    in_process,
     integer_data,
     plan_of,
     scale_of,
@@ -341,6 +342,21 @@ def test_every_other_device_is_served() -> None:
     for name in composite.OPERATORS:
         for key in ("CUDA", "MPS", "XPU", "HPU", "XLA", "PrivateUse1", "Meta"):
             assert torch._C._dispatch_has_computed_kernel_for_dispatch_key(f"poolkit::{name}", key), (name, key)
+
+
+def test_the_environment_can_ask_for_them() -> None:
+    code = """
+import torch, poolkit as pk
+from poolkit.torch import ops
+assert ops.binding == "composite"
+assert not torch._C._dispatch_has_kernel_for_dispatch_key("poolkit::pool", "CPU")
+x = torch.tensor([[[1.0, 4.0, 2.0, 3.0]]], requires_grad=True)
+y = pk.pool(x, pk.Sliding(2), pk.Max())
+assert y.tolist() == [[[4.0, 3.0]]]
+y.sum().backward()
+assert x.grad.tolist() == [[[0.0, 1.0, 0.0, 1.0]]]
+"""
+    in_process(code, env={"POOLKIT_TORCH_BINDING": "composite"}, seconds=120, gigabytes=16)
 
 
 def test_seeds_draw_the_same_cells() -> None:

@@ -56,7 +56,7 @@ def operators() -> dict[str, Any]:
 
 def ours_of(name: str) -> Any:
     """poolkit's function; the backward one of torch is the gradient of ours."""
-    plain = name.split()[0].removeprefix("nn.functional.").removesuffix("_with_indices_backward")
+    plain = name.split(maxsplit=1)[0].removeprefix("nn.functional.").removesuffix("_with_indices_backward")
     return getattr(pk, plain)
 
 
@@ -72,7 +72,7 @@ def exception_of(name: str, sample: Any) -> str | None:
     uniforms = sample.kwargs.get("_random_samples")
     if uniforms is not None and not bool(((uniforms >= 0) & (uniforms < 1)).all()):
         return OUTSIDE
-    if "unpool" in name and not distinct(sample.args[0], int(name.split()[0][-2])):
+    if "unpool" in name and not distinct(sample.args[0], int(name.split(maxsplit=1)[0][-2])):
         return EQUAL
     return None
 

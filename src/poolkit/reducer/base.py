@@ -40,6 +40,7 @@ class Reducer:
     keeps: ClassVar[tuple[str, ...]] = ()  # what backward needs of the forward pass: "x", "y", "lse", "offsets"
     integers: ClassVar[bool] = False  # takes integer arrays
     widens: ClassVar[bool] = False  # integer results are int64
+    delicate: ClassVar[bool] = False  # powers or exponentials: under torch's autocast it works in float32
     selects: ClassVar[bool] = False  # can report the index of the chosen cell
     extra: ClassVar[ExtraName] = "none"  # an array beside x: a value for each output, or for each cell of the kernel
     draws: ClassVar[bool] = False  # that array holds uniforms in [0, 1)

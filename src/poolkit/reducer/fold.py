@@ -136,6 +136,7 @@ class Lp(Reducer):
 
     code = 4
     core = "add"
+    delicate = True
     formula = "(sum |x|^p)^(1/p)"
     precision = f"{FLOAT_SUM} Scaled, so that no power overflows or vanishes on the way."
 
@@ -176,6 +177,7 @@ class PowerMean(Reducer):
 
     code = 5
     core = "add"
+    delicate = True
     keeps = ("x", "y")
     formula = "(mean max(x, eps)^p)^(1/p)"
     precision = Lp.precision
@@ -201,6 +203,7 @@ class RMS(Reducer):
 
     code = 6
     core = "add"
+    delicate = True
     keeps = ("x", "y")
     formula = "sqrt(mean x^2)"
     precision = Lp.precision
@@ -229,6 +232,7 @@ class LogSumExp(Reducer):
 
     code = 7
     core = "softmax"
+    delicate = True
     keeps = ("x",)
     formula = "log(mean exp(beta x)) / beta"
     precision = "The largest exponent is taken out first, so nothing overflows; half precision accumulates in float32."
@@ -264,6 +268,7 @@ class Soft(Reducer):
 
     code = 8
     core = "softmax"
+    delicate = True
     keeps = ("x", "y")
     formula = "sum x exp(beta x) / sum exp(beta x)"
     precision = LogSumExp.precision

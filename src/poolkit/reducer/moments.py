@@ -27,6 +27,7 @@ class Var(Reducer):
 
     code = 18
     core = "whole"
+    delicate = True
     keeps = ("x",)
     formula = "mean (x - mean x)^2"
 

@@ -81,6 +81,7 @@ class Ada(Reducer):
 
     code = 20
     core = "whole"
+    delicate = True
     keeps = ("x",)
     extra = "outputs"
     formula = "b sum x e^(2|x m|/(x^2+m^2)) / sum e^(2|x m|/(x^2+m^2)) + (1 - b) soft x, m = mean x"
@@ -119,6 +120,7 @@ class Boltzmann(Reducer):
 
     code = 21
     core = "whole"
+    delicate = True
     keeps = ("x",)
     extra = "outputs"
     formula = "sum x exp(beta x) / sum exp(beta x)"
@@ -156,6 +158,7 @@ class GeM(Reducer):
 
     code = 22
     core = "whole"
+    delicate = True
     keeps = ("x",)
     extra = "outputs"
     formula = PowerMean.formula

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -119,12 +119,12 @@ def _per_channel(dextra: Tensor, extra: Tensor) -> Tensor:
 class _Again:
     """A pooling that torch can differentiate as often as it likes, and its first derivative as a function."""
 
-    def __init__(self, plan: str, starts: Tensor | None) -> None:
-        self.plan, self.starts = plan, starts
+    def __init__(self, plan: str, starts: Tensor | None, extra: Tensor | None = None) -> None:
+        self.plan, self.starts, self.extra = plan, starts, extra
 
     def value(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """y."""
-        return composite.operators.pool(x, self.plan, self.starts, extra)
+        return composite.operators.pool(x, self.plan, self.starts, self.extra if extra is None else extra)
 
     def gradient(self, dy: Tensor, x: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:
         """Of x, and of the array beside it where one is given."""
@@ -155,7 +155,6 @@ class Gradients(_Function):
         dy, starts, x, extra = ctx.saved_tensors
         ddy, dx, dextra = _pulled_back(_Again(ctx.plan, starts).gradient, (dy, x, extra), grads)
         return ddy, None, None, dx, None, None, None, None, dextra
-
 
 
 class Gradient(_Function):
@@ -190,11 +189,10 @@ class Gradient(_Function):
             return _transposed(grads[0], ctx.plan, starts, x, offsets), *[None] * 8
 
         def gradient(dy: Tensor, x: Tensor) -> Tensor:
-            return torch.func.vjp(lambda x: _Again(ctx.plan, starts).value(x, extra), x)[1](dy)[0]
+            return _Again(ctx.plan, starts, extra).gradient(dy, x)[0]
 
         ddy, dx = _pulled_back(gradient, (dy, x), grads[0])
         return ddy, None, None, dx, *[None] * 5
-
 
 
 def _transposed(v: Tensor, plan: str, starts: Tensor | None, x: Tensor | None, offsets: Tensor | None) -> Tensor:
@@ -267,7 +265,6 @@ class TransformedPool(_Function):
         return dx, None, dextra, None, None, None, None, None
 
 
-
 class Unpool(_Function):
     """``apply(x, indices, output_size)`` -> out."""
 
@@ -292,7 +289,6 @@ class Unpool(_Function):
         return ops.unpool_backward(grads[0], indices, ctx.rank, ctx.channels_last), None, None
 
 
-
 class UnpoolGradient(_Function):
     """`ops.unpool_backward`, which is linear: its own gradient puts values back where they came from."""
 
@@ -312,7 +308,6 @@ class UnpoolGradient(_Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
         return Unpool.apply(grads[0], indices, ctx.sizes), None, None, None
-
 
 
 class WeightedMean(_Function):
@@ -343,7 +338,6 @@ class WeightedMean(_Function):
         return dx, dlogits, None, None, None
 
 
-
 class Spread(_Function):
     """``apply(y, logits, lse, plan, spec)`` -> each window's y shared out among its cells by the softmax of logits."""
 
@@ -368,7 +362,6 @@ class Spread(_Function):
         if ctx.needs_input_grad[1]:
             dlogits = grads[0] * out - Spread.apply(y * dy, logits, lse, ctx.plan, ctx.spec)
         return dy, dlogits, None, None, None
-
 
 
 def _weighted_mean(x: Tensor, logits: Tensor, lse: Tensor, spec: tuple[int, ...]) -> Tensor:

@@ -20,7 +20,9 @@ from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
 from poolkit.reducer import REDUCERS, Reducer
 from poolkit.torch import autograd, composite, ops
+from poolkit.torch.autocast import widens
 from poolkit.torch.samples import Seed, check_tensor, fractional_starts, tiled_starts, uniforms
+from poolkit.torch.sharding import beside, is_sharded
 from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for, spread
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Call(NamedTuple):
     outs: tuple[int, ...]  # pooled sizes
     extra: str  # the array beside x: "none", "outputs" or "kernel"
     draws: bool  # it holds uniforms
+    delicate: bool  # in float32 under autocast
     values: tuple[float, ...] | None  # it holds these
     starts: tuple[tuple[int, ...], ...] | None  # one row for all planes, or one for each
     fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
@@ -163,15 +166,21 @@ def run(
     """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
     if _compiling():
         call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
+        if call.delicate and widens(x):
+            x = x.float()
         return _pool(x, call, return_indices, samples, seed, extra)
-    if x.__class__ is not Tensor and not isinstance(cast(object, x), Tensor):
-        return _foreign(x, build(*settings), rank, return_indices, seed, extra)
+    if x.__class__ is not Tensor:
+        if not isinstance(cast(object, x), Tensor):
+            return _foreign(x, build(*settings), rank, return_indices, seed, extra)
+        is_sharded(x)  # whose operators then have rules
     try:
         call = _calls.get((build, settings, x.shape, x.dtype, rank, return_indices))
     except TypeError:  # a list among the settings, or symbolic sizes
         call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
     if call is None:
         call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
+    if call.delicate and widens(x):  # a plan is the same for every floating dtype
+        x = x.float()
     if x.requires_grad or call.starts or call.fractional or call.squeeze or call.extra != "none" or not is_plain():
         return _pool(x, call, return_indices, samples, seed, extra)
     try:
@@ -213,6 +222,7 @@ def find_call(
         plan.out_shape,
         reducer.extra,
         reducer.draws,
+        reducer.delicate,
         reducer.values,
         None if drawn or plan.starts is None else tuple(tuple(map(int, row)) for row in plan.starts),
         tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes) if drawn else None,
@@ -338,6 +348,8 @@ def max_unpool(
 def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     """Puts the values of x at flat positions of planes of these sizes, and zero elsewhere; checks all but the sizes."""
     x, indices = check_tensor(x), check_tensor(indices, "indices")
+    if not _compiling():
+        is_sharded(x)
     if indices.dtype != torch.int64:
         raise PoolTypeError(f"indices of dtype {indices.dtype}", "indices are int64", "pass indices.long()")
     if indices.shape != x.shape:
@@ -405,6 +417,9 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
         )
     if call.extra != "none":
         extra = _extra(x, call, seed, extra)
+    if x.__class__ is not Tensor and not _compiling() and is_sharded(x):
+        starts = None if starts is None else beside(starts, x)
+        extra = None if extra is None else beside(extra, x)
     arguments = (x, starts, extra, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
         if _compiling() or is_plain():

@@ -1,8 +1,9 @@
-"""The registered operators ``torch.ops.poolkit.*``: schemas, shape rules, vmap rules, and the kernels behind them.
+"""The registered operators ``torch.ops.poolkit.*``: schemas, rules for shapes, vmap and autocast, and their kernels.
 
 The kernels come from the compiled extension ``poolkit._torch``. Where it was not built, or when the environment
 variable ``POOLKIT_TORCH_BINDING`` is ``python``, the same schemas are registered here over the NumPy binding, with the
-same results at a higher cost per call.
+same results at a higher cost per call. Every device but the CPU, and with ``composite`` the CPU too, is served by the
+compositions of `poolkit.torch.composite`.
 
 A window over inputs of one size, together with a reducer, crosses the operator boundary as one string, made by
 `encode`. That costs a third of a call less than lists of numbers, is a plain constant to `torch.compile` and
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils import flop_counter
 
 from poolkit.plan_text import encode
-from poolkit.torch import composite, fallback, shapes, vmap
+from poolkit.torch import autocast, composite, fallback, flops, shapes, vmap
 from poolkit.torch.shapes import DTYPES, decode, is_channels_last
 
 if TYPE_CHECKING:
@@ -81,10 +83,10 @@ def _register() -> tuple[str, tuple[Any, ...]]:
     library: Any = torch.library  # its own annotations are partial
     found = importlib.util.find_spec("poolkit._torch")
     wanted = os.environ.get("POOLKIT_TORCH_BINDING", "")
-    if wanted not in ("", "python", "compiled"):
-        raise ImportError(f"POOLKIT_TORCH_BINDING={wanted!r}: expected 'compiled' or 'python'")
+    if wanted not in ("", "python", "compiled", "composite"):
+        raise ImportError(f"POOLKIT_TORCH_BINDING={wanted!r}: expected 'compiled', 'python' or 'composite'")
     defined = None
-    if found is not None and found.origin is not None and wanted != "python":
+    if found is not None and found.origin is not None and wanted in ("", "compiled"):
         cast(Any, torch.ops).load_library(found.origin)
     elif wanted == "compiled":
         raise ImportError("POOLKIT_TORCH_BINDING=compiled, but poolkit was built without its torch extension")
@@ -92,12 +94,13 @@ def _register() -> tuple[str, tuple[Any, ...]]:
         defined = library.Library("poolkit", "DEF")
         for schema in SCHEMAS:
             defined.define(schema)
-        for name, (kernel, _) in _KERNELS.items():
+        for name, (kernel, _) in _KERNELS.items() if wanted != "composite" else ():
             defined.impl(name, kernel, "CPU")
     everywhere = library.Library("poolkit", "FRAGMENT")
     for name, (_, fake) in _KERNELS.items():
         everywhere.impl(name, composite.OPERATORS[name], "CompositeExplicitAutograd")
         library.register_fake(f"poolkit::{name}", fake)
+        cast(Any, flop_counter).register_flop_formula(getattr(torch.ops.poolkit, name))(flops.FORMULAS[name])
     ops = torch.ops.poolkit
     for name, several in (
         ("pool", 0),
@@ -106,12 +109,15 @@ def _register() -> tuple[str, tuple[Any, ...]]:
         ("pool_with_offsets_and_indices", 3),
         ("pool_with_lse", 2),
     ):
-        library.register_vmap(f"poolkit::{name}", vmap.forward(getattr(ops, name).default, several))
+        op = getattr(ops, name).default
+        library.register_vmap(f"poolkit::{name}", vmap.forward(op, several))
+        for key in autocast.KEYS:
+            everywhere.impl(name, autocast.rule(op), key, with_keyset=True)
     library.register_vmap("poolkit::pool_backward", vmap.backward)
     library.register_vmap("poolkit::pool_backward_extra", vmap.backward_extra)
     library.register_vmap("poolkit::unpool", vmap.unpool)
     library.register_vmap("poolkit::unpool_backward", vmap.unpool_backward)
-    return ("python" if defined else "compiled"), (defined, everywhere)
+    return ((wanted or "python") if defined else "compiled"), (defined, everywhere)
 
 
 binding, _libraries = _register()

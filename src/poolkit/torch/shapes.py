@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from poolkit.plan import KIND_CODES, AxisPlan, Kind
 from poolkit.reducer import REDUCERS, Lp, Params
 from poolkit.reducer.order import INTERPOLATIONS, AtRank
 
@@ -34,6 +35,7 @@ DTYPES: dict[torch.dtype, int] = {
 }
 OFFSET_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
+_KINDS: dict[int, Kind] = {code: kind for kind, code in KIND_CODES.items()}
 _BY_CODE = {kind.code: kind for kind in REDUCERS}
 
 _AXIS = r" ([0-2])\((\d+),(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\)"
@@ -86,6 +88,20 @@ def decode(plan: str) -> Decoded:
 def reducer_of(plan: Decoded) -> type[Reducer]:
     """The record of a plan's reducer."""
     return _BY_CODE[plan.reducer]
+
+
+def axes_of(plan: str) -> list[AxisPlan]:
+    """The plan's axes; the starts of those that take them are not in the text.
+
+    >>> axes_of("0(2.0,0.0,1.0,0,1,1,0.5,0,0) 0(6,3,2,2,0,0,1)")[0].count.tolist()
+    [2, 2, 2]
+    """
+    spec = decode(plan).spec
+    axes: list[AxisPlan] = []
+    for i in range(0, len(spec), 8):
+        kind, size, out, kernel, stride, before, after, dilation = spec[i : i + 8]
+        axes.append(AxisPlan(_KINDS[kind], size, out, kernel, stride, before, after, dilation))
+    return axes
 
 
 def is_channels_last(x: Tensor, rank: int) -> bool:

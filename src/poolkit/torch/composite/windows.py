@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poolkit.plan import KIND_CODES, AxisPlan, Kind
-from poolkit.torch.shapes import decode, require
+from poolkit.plan import AxisPlan
+from poolkit.torch.shapes import axes_of, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-
-_KINDS: dict[int, Kind] = {code: kind for kind, code in KIND_CODES.items()}
 
 
 @dataclass(frozen=True)
@@ -200,20 +198,17 @@ class Windows:
 
 def windows_of(plan: str, starts: Tensor | None, lead: Sequence[int], device: torch.device) -> Windows:
     """The windows that a plan string and starts mean for tensors with these leading sizes."""
-    spec = decode(plan).spec
     lines: list[Line] = []
     column = 0
-    for i in range(0, len(spec), 8):
-        kind, size, out, kernel, stride, before, after, dilation = spec[i : i + 8]
-        axis = AxisPlan(_KINDS[kind], size, out, kernel, stride, before, after, dilation)
+    for axis in axes_of(plan):
         if axis.kind != "starts":
             lines.append(_static(axis, device))
             continue
         if starts is None:
             raise RuntimeError("poolkit: starts: this plan needs them")
-        begin = starts[:, column : column + out]
-        begin = begin.squeeze(0) if starts.shape[0] == 1 else begin.reshape(*lead, out)
-        column += out
+        begin = starts[:, column : column + axis.out]
+        begin = begin.squeeze(0) if starts.shape[0] == 1 else begin.reshape(*lead, axis.out)
+        column += axis.out
         lines.append(_started(axis, begin))
     require(column > 0 or starts is None, "starts: this plan takes none")
     return Windows(tuple(lines), len(lead), device)
