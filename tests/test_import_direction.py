@@ -27,8 +27,8 @@ LAYERS = [
     {"torch", "catalog"},
     {"nn", "keras", "jax"},
     {"surgery"},
-    {"lab", "explorer"},
     {"show"},
+    {"lab", "explorer"},
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
