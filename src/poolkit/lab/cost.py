@@ -60,15 +60,15 @@ def peak_bytes(run: Callable[[], object]) -> int:
     return held.most
 
 
-def output_shapes(model: nn.Module, x: Tensor, made: type[nn.Module] | tuple[type[nn.Module], ...]) -> list[list[int]]:
-    """Height and width that each module of these classes gives for `x`, in the order of the calls."""
+def output_shapes(model: nn.Module, x: Tensor, chosen: Callable[[nn.Module], bool]) -> list[list[int]]:
+    """Height and width that each chosen module gives for `x`, in the order of the calls."""
     found: list[list[int]] = []
 
     def look(module: nn.Module, given: Any, answer: Any) -> None:
         del module, given
         found.append(list((answer if isinstance(answer, Tensor) else answer[0]).shape[2:]))
 
-    handles = [module.register_forward_hook(look) for module in model.modules() if isinstance(module, made)]
+    handles = [module.register_forward_hook(look) for module in model.modules() if chosen(module)]
     training = model.training
     with torch.no_grad():
         model.eval()(x)

@@ -122,6 +122,9 @@ DEFAULT = ("max", "avg", "soft", "stochastic", "mixed", "gated", "gem", "attenti
 """What is compared where the user names none."""
 
 
+_MARK = "pooling_of_a_study"
+
+
 @dataclass(frozen=True)
 class Pooling:
     """One pooling of a study: its name in `POOLINGS`, and the settings given in brackets."""
@@ -145,15 +148,25 @@ class Pooling:
         """
         with torch.random.fork_rng(devices=[]):
             try:
-                return POOLINGS[self.name](
-                    channels, kernel_size=kernel_size, stride=stride or kernel_size, padding=padding,
+                module = POOLINGS[self.name](
+                    channels,
+                    kernel_size=kernel_size,
+                    stride=stride or kernel_size,
+                    padding=padding,
                     **dict(self.settings),
-                )  # fmt: skip
+                )
             except TypeError as error:
                 raise PoolError(
                     f"--pool {self}", f"settings are arguments of the pooling's module, here {error}",
                     f"see poolkit explain {self.name}",
                 ) from None  # fmt: skip
+        setattr(module, _MARK, True)
+        return module
+
+
+def is_made(module: nn.Module) -> bool:
+    """Whether a module of a network is the pooling that a study put there."""
+    return getattr(module, _MARK, False)
 
 
 def parse(text: str) -> Pooling:

@@ -22,7 +22,7 @@ from poolkit.lab import metrics
 from poolkit.lab.cost import costs, output_shapes
 from poolkit.lab.data import Dataset, load
 from poolkit.lab.models import build
-from poolkit.lab.poolings import parse
+from poolkit.lab.poolings import is_made, parse
 from poolkit.lab.train import Tensors, prepared, train
 
 if TYPE_CHECKING:
@@ -120,12 +120,8 @@ def _measured(trial: Trial, data: Dataset) -> dict[str, Any]:
         "curve": metrics.shift_curve(model, few, classes),
         "changes": changed,
         "losses": losses,
-        "outputs": output_shapes(model, judge.x[:1], _pooling_class(trial.pool)),
+        "outputs": output_shapes(model, judge.x[:1], is_made),
     }
-
-
-def _pooling_class(pool: str) -> type[nn.Module]:
-    return type(parse(pool)(8))
 
 
 def _head(trial: Trial, command: str, backend: str) -> dict[str, Any]:
