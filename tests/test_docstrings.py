@@ -9,7 +9,7 @@ import pytest
 
 import poolkit
 
-NEED_TORCH = ("poolkit.torch", "poolkit.nn")
+NEED_TORCH = ("poolkit.torch", "poolkit.nn", "poolkit.surgery", "poolkit.lab")
 MODULES = sorted(
     name
     for _, name, _ in pkgutil.walk_packages(poolkit.__path__, "poolkit.", onerror=lambda _: None)

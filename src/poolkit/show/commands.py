@@ -223,11 +223,16 @@ def inspect(
     from poolkit.errors import PoolError
 
     try:
-        from poolkit.show.model import load_model, make_input
+        from poolkit.show.factory import load_model, parse_shape
+
+        shapes = [parse_shape(text) for text in inputs]
+        network = load_model(model).train(train)
+        import torch
+
         from poolkit.surgery import find_pools
 
-        example = tuple(make_input(text) for text in inputs)
-        sites = find_pools(load_model(model).train(train), example, rounds=rounds, show=not as_json)
+        example = tuple(torch.randn(shape) for shape in shapes)
+        sites = find_pools(network, example, rounds=rounds, show=not as_json)
     except PoolError as error:
         refuse(str(error))
     if as_json:

@@ -13,7 +13,7 @@ from poolkit.errors import PoolError, PoolTypeError, flag, show
 from poolkit.surgery import calls, twins
 from poolkit.surgery.choice import Options, overlap
 from poolkit.surgery.classes import bare, change
-from poolkit.surgery.geometry import OURS, parameters_of, poolings, settings_of, type_name
+from poolkit.surgery.geometry import OURS, named_modules, parameters_of, poolings, settings_of, type_name
 from poolkit.surgery.origin import put_back
 from poolkit.surgery.tables import print_survey
 
@@ -219,11 +219,11 @@ def _callers(model: Module) -> Iterator[tuple[str, Module]]:
     checkpointing, which calls it again during the backward pass.
     """
     prefix, whole = _unwrapped(model)
-    written = [(name, module) for name, module in whole.named_modules() if _has_code(module)]
+    written = [(name, module) for name, module in named_modules(whole) if _has_code(module)]
     if written and not _fixed(whole) and twins.torch_class(whole) is None:
         yield prefix, whole
     for name, module in written:
-        if name and not _fixed(module) and _names_a_pooling(module):
+        if module is not whole and not _fixed(module) and _names_a_pooling(module):
             yield f"{prefix}.{name}" if prefix else name, module
 
 

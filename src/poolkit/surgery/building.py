@@ -12,8 +12,9 @@ from torch.nn import Module
 
 from poolkit import nn
 from poolkit.errors import PoolError, PoolTypeError, show
-from poolkit.surgery.choice import all_ones
+from poolkit.surgery.choice import all_ones, cells
 from poolkit.surgery.geometry import geometry_of, parameters_of, settings_of
+from poolkit.surgery.trial import first_line, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +120,7 @@ def _kept(have: Mapping[str, Any], takes: Mapping[str, inspect.Parameter], gave:
         if name in takes:
             if name in have:
                 kept[name] = value
-        elif not all(cell in trivial for cell in (value if isinstance(value, list | tuple) else (value,))):
+        elif not all(cell in trivial for cell in cells(value)):
             raise PoolError(gave, f"the replacement keeps {name}={value}", "pass an instance, or another class")
     kept |= {name: have[name] for name in ("count_include_pad", "norm_type") if name in have and name in takes}
     return kept
@@ -155,9 +156,7 @@ def _compare_sizes(old: Module, new: Module, rank: int | None, channels: int, ga
     have = geometry_of(old)
     reach = [1]
     for name in ("kernel_size", "output_size"):
-        value: Any = have.get(name, 1)
-        spread = [cell or 1 for cell in (value if isinstance(value, list | tuple) else (value,))]
-        reach += [cell * _most(have.get("dilation", 1)) for cell in spread]
+        reach += [(cell or 1) * max(cells(have.get("dilation", 1))) for cell in cells(have.get(name, 1))]
     least = max(reach) + 8 if rank < 3 else max(reach) + 3
     was = new.training
     new.eval()
@@ -165,9 +164,9 @@ def _compare_sizes(old: Module, new: Module, rank: int | None, channels: int, ga
         x = torch.zeros(1, channels, *[size] * rank)
         try:
             with torch.no_grad():
-                wanted, got = _shapes(old.forward(x)), _shapes(new.forward(x))
+                wanted, got = shapes_of(old.forward(x)), shapes_of(new.forward(x))
         except (PoolError, RuntimeError, TypeError, ValueError) as error:
-            rule = error.rule if isinstance(error, PoolError) else str(error).splitlines()[0]
+            rule = error.rule if isinstance(error, PoolError) else first_line(error)
             raise PoolError(
                 gave, f"the replacement takes what the old pooling takes, here {rule}", "pass an instance"
             ) from error
@@ -178,11 +177,3 @@ def _compare_sizes(old: Module, new: Module, rank: int | None, channels: int, ga
                 "pass an instance with another geometry, or another class",
             )
     new.train(was)
-
-
-def _most(value: Any) -> int:
-    return max(value) if isinstance(value, list | tuple) else value
-
-
-def _shapes(outputs: Any) -> Any:
-    return [_shapes(one) for one in outputs] if isinstance(outputs, tuple) else tuple(outputs.shape)

@@ -33,7 +33,7 @@ def _plain(value: Any) -> Any:
 
 
 def _max(rank: int, *, pair: bool = False) -> Any:
-    build = cast(Any, getattr(nn, f"MaxPool{rank}d")).build
+    build = getattr(nn, f"MaxPool{rank}d").build
 
     def call(
         options: Options,
@@ -55,7 +55,7 @@ def _max(rank: int, *, pair: bool = False) -> Any:
 
 
 def _mean(rank: int) -> Any:
-    build = cast(Any, getattr(nn, f"AvgPool{rank}d")).build
+    build = getattr(nn, f"AvgPool{rank}d").build
 
     def call(
         options: Options,
@@ -76,7 +76,7 @@ def _mean(rank: int) -> Any:
 
 
 def _lp(rank: int) -> Any:
-    build = cast(Any, getattr(nn, f"LPPool{rank}d")).build
+    build = getattr(nn, f"LPPool{rank}d").build
 
     def call(
         options: Options, input: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
@@ -91,7 +91,7 @@ def _lp(rank: int) -> Any:
 
 
 def _adaptive_max(rank: int, *, pair: bool = False) -> Any:
-    build = cast(Any, getattr(nn, f"AdaptiveMaxPool{rank}d")).build
+    build = getattr(nn, f"AdaptiveMaxPool{rank}d").build
 
     def call(options: Options, input: Any, output_size: Any, return_indices: bool = False) -> Any:
         indices = pair or return_indices
@@ -103,7 +103,7 @@ def _adaptive_max(rank: int, *, pair: bool = False) -> Any:
 
 
 def _adaptive_mean(rank: int) -> Any:
-    build = cast(Any, getattr(nn, f"AdaptiveAvgPool{rank}d")).build
+    build = getattr(nn, f"AdaptiveAvgPool{rank}d").build
 
     def call(options: Options, input: Any, output_size: Any) -> Any:
         if not takes(input, Shape("adaptive_mean", rank, whole=all_ones(output_size)), options):
@@ -114,7 +114,7 @@ def _adaptive_mean(rank: int) -> Any:
 
 
 def _fractional(rank: int, *, pair: bool = False) -> Any:
-    build = cast(Any, getattr(nn, f"FractionalMaxPool{rank}d")).build
+    build = getattr(nn, f"FractionalMaxPool{rank}d").build
 
     def call(
         options: Options,
@@ -165,7 +165,7 @@ def spatial(x: Any, dim: Any) -> int | None:
 
 
 def _whole(x: Tensor, shape: Shape, name: str, keepdim: bool) -> Any:
-    y = run(x, cast(Any, getattr(nn, f"{name}{shape.rank}d")).build, (1,), shape.rank)
+    y = run(x, getattr(nn, f"{name}{shape.rank}d").build, (1,), shape.rank)
     return y if keepdim else cast(Tensor, y).flatten(-shape.rank - 1)
 
 
@@ -185,7 +185,7 @@ def _global_max(options: Options, input: Any, dim: Any = (), keepdim: bool = Fal
 
 def _table() -> dict[Any, Any]:
     """Every function of torch that pools, and what takes it over."""
-    low: Any = torch._C._nn  # pyright: ignore[reportPrivateUsage]  noqa: SLF001  some live nowhere else
+    low: Any = cast(Any, torch._C)._nn  # pyright: ignore[reportPrivateUsage]  some live nowhere else
     table: dict[Any, Any] = {
         torch.mean: _global_mean,
         Tensor.mean: _global_mean,
@@ -236,7 +236,7 @@ class Interception(TorchFunctionMode):
         self.options = options
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
+        given: dict[str, Any] = kwargs or {}
         handler = CALLS.get(func)
         if handler is not None:
             try:

@@ -7,23 +7,21 @@ The first question is about meaning and never gives way. The second is about tim
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from poolkit.errors import entries
 from poolkit.torch.functional import is_plain
 from poolkit.torch.ops import is_channels_last
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _FULL = frozenset({torch.float32, torch.float64})
 _HALF = frozenset({torch.float16, torch.bfloat16})
 _compiling = torch.compiler.is_compiling
 _exporting = torch.compiler.is_exporting
-_tracing: Any = torch.jit.is_tracing  # torch leaves it without annotations
+_tracing: Any = cast(Any, torch.jit).is_tracing  # torch leaves it without annotations
 
 
 class Options(NamedTuple):
@@ -45,7 +43,7 @@ class Shape(NamedTuple):
 
 def takes(x: object, shape: Shape, options: Options) -> bool:
     """Whether poolkit takes over: the same result as torch's, and by default only where that comes sooner."""
-    return same(x, shape, options) and (not options.only_faster or sooner(x, shape))
+    return same(x, shape, options) and (not options.only_faster or sooner(cast(Tensor, x), shape))
 
 
 def same(x: Any, shape: Shape, options: Options) -> bool:
@@ -126,19 +124,18 @@ def _learns(x: Tensor) -> bool:
 
 def overlap(kernel_size: Any, stride: Any) -> bool:
     """Whether windows of this size and distance share cells."""
-    kernels, strides = _entries(kernel_size), _entries(stride or kernel_size)
+    kernels, strides = cells(kernel_size), cells(stride or kernel_size)
     width = max(len(kernels), len(strides))
-    return any(k > s for k, s in zip(_wide(kernels, width), _wide(strides, width), strict=True))
+    kernels, strides = (given * width if len(given) == 1 else given for given in (kernels, strides))
+    return any(kernel > step for kernel, step in zip(kernels, strides, strict=False))
 
 
-def _entries(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _wide(values: Sequence[Any], width: int) -> Sequence[Any]:
-    return [*values] * width if len(values) == 1 else values
+def cells(value: Any) -> tuple[Any, ...]:
+    """One value for all axes, or one an axis, as a tuple."""
+    several = entries(value)
+    return (value,) if several is None else several
 
 
 def all_ones(output_size: Any) -> bool:
     """Whether an adaptive pooling has one window for all."""
-    return all(size == 1 for size in _entries(output_size))
+    return all(size == 1 for size in cells(output_size))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from poolkit.errors import flag, integer
 from poolkit.surgery.acceleration import check_model
+from poolkit.surgery.choice import cells
 from poolkit.surgery.tables import print_table
 from poolkit.surgery.trial import call, undisturbed
 from poolkit.surgery.watch import Site, Watch
@@ -145,8 +146,8 @@ def _short(site: PoolSite) -> str:
     """The call, without what says nothing."""
     parts: list[str] = []
     for name, value in site.geometry.items():
-        cells = set(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else {value}
-        shown = cells.pop() if len(cells) == 1 else value
+        different = set(cells(value))
+        shown = different.pop() if len(different) == 1 else value
         if name in _SILENT and shown == _SILENT[name]:
             continue
         if name == "count_include_pad" or (name == "stride" and value == site.geometry.get("kernel_size")):

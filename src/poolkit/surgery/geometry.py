@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch.nn import Module
 
@@ -57,6 +57,11 @@ def poolings(model: Module) -> Iterator[tuple[str, Module]]:
             yield from walk(f"{name}.{child_name}" if name else child_name, child)
 
     yield from walk("", model)
+
+
+def named_modules(model: Module) -> list[tuple[str, Module]]:
+    """Every module of a model with each of its names, the model first."""
+    return list(cast(Any, model).named_modules(remove_duplicate=False))
 
 
 def geometry_of(module: Module) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch.nn import Module
 from poolkit.errors import PoolError, PoolTypeError, flag, show
 from poolkit.surgery.acceleration import check_model
 from poolkit.surgery.building import build, named_class
-from poolkit.surgery.geometry import is_pooling, settings_of
+from poolkit.surgery.geometry import is_pooling, named_modules, settings_of
 from poolkit.surgery.origin import put
 from poolkit.surgery.tables import print_table
 from poolkit.surgery.trial import Seen, Template, check_shapes, observe, placement
@@ -93,7 +93,7 @@ def swap(model: M, rules: Mapping[Any, Target] | Rule, *, example: Any = None, q
     >>> import torch, poolkit as pk
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.MaxPool2d(3, 2, 1))
     >>> pk.swap(model, {"MaxPool2d": "SoftPool2d"}, example=torch.rand(1, 3, 32, 32), quiet=True)[1]
-    SoftPool2d(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
+    SoftPool2d(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False, beta=1.0)
     """
     sites = _all_sites(check_model(model))
     flag(quiet, "quiet")
@@ -131,7 +131,7 @@ def swap(model: M, rules: Mapping[Any, Target] | Rule, *, example: Any = None, q
 def _all_sites(model: Module) -> list[_Site]:
     """Every module of a model under all its names, the model first."""
     sites: dict[Module, _Site] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in named_modules(model):
         sites.setdefault(module, _Site([], module)).names.append(name)
     return list(sites.values())
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from poolkit.errors import PoolError, show
+from poolkit.errors import PoolError, entries, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from torch.nn import Module
 
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 @contextmanager
-def undisturbed(model: Module, *, evaluate: bool) -> Iterator[None]:
+def undisturbed(model: Module, *, evaluate: bool) -> Generator[None]:
     """Lets a model run without a trace: its buffers, training flags and torch's random numbers are then as before."""
     flags = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
@@ -61,12 +61,21 @@ def call(model: Module, example: Any) -> Any:
             return model(**example)
         return model(*example) if isinstance(example, list | tuple) else model(example)
     except Exception as error:
-        given = f"a tensor of shape {tuple(example.shape)}" if isinstance(example, Tensor) else show(example)
         raise PoolError(
-            f"example={given}",
+            f"example={_described(example)}",
             f"the model takes the example, here {type(error).__name__}: {first_line(error)}",
             "pass an input of the model: a tensor, a tuple of arguments or a dict of keyword arguments",
         ) from error
+
+
+def _described(example: Any) -> str:
+    if isinstance(example, Tensor):
+        return f"a {str(example.dtype).removeprefix('torch.')} tensor of shape {tuple(example.shape)}"
+    if isinstance(example, Mapping):
+        named = cast("Mapping[str, Any]", example)
+        return ", ".join(f"{name}: {_described(value)}" for name, value in named.items())
+    several = entries(example)
+    return show(example) if several is None else ", ".join(map(_described, several))
 
 
 def template(value: Any) -> Any:

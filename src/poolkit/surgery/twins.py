@@ -136,13 +136,13 @@ def torch_class(module: Module) -> type[Any] | None:
     """The class of torch.nn that a module is exactly, or was before it became a twin; None for all others."""
     kind = bare(module)
     if issubclass(kind, Twin):
-        return kind._theirs
+        return kind._theirs  # pyright: ignore[reportPrivateUsage]  a class of this module
     return kind if kind in _TWINS else None
 
 
 def poolkit_class(kind: type[Any]) -> type[Any]:
     """poolkit.nn's class of the same name as one of torch.nn's."""
-    return _TWINS[kind]._ours
+    return _TWINS[kind]._ours  # pyright: ignore[reportPrivateUsage]  a class of this module
 
 
 def is_twin(module: object) -> bool:

@@ -12,22 +12,24 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch import Tensor, nn, overrides
+from torch.overrides import TorchFunctionMode
 
 import poolkit
 from poolkit.reducer import REDUCERS
 from poolkit.surgery.calls import CALLS, spatial
-from poolkit.surgery.geometry import geometry_of, poolings, type_name
+from poolkit.surgery.choice import cells
+from poolkit.surgery.geometry import geometry_of, named_modules, poolings, type_name
 from poolkit.torch.ops import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from torch.nn import Module
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONVOLVE: dict[Any, int] = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+_resolve: Any = cast(Any, overrides).resolve_name
 _REDUCTIONS = frozenset({torch.mean, Tensor.mean, torch.amax, Tensor.amax})
 _HOME = Path(poolkit.__file__).parent
 # Frames of these are not where somebody wrote a call; networks that come with poolkit are.
@@ -57,7 +59,9 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self._model = model
         self._pools = {module: name for name, module in poolings(model)}
-        self._names = {module: name for name, module in model.named_modules()}
+        self._names: dict[Module, str] = {}
+        for name, module in named_modules(model):
+            self._names.setdefault(module, name)
         self._running: list[tuple[Module, float, int]] = []
         self._inside = 0  # depth of pooling and convolution modules
         self._packed = 0  # bytes not yet anybody's
@@ -70,7 +74,7 @@ class Watch(TorchFunctionMode):
         self.kept_in_all = 0
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def keeping(self) -> Generator[None]:
         """Counts calls and the bytes that are kept."""
         own = [*self._model.parameters(), *self._model.buffers()]
         self._seen = {_at(tensor) for tensor in own}
@@ -78,7 +82,7 @@ class Watch(TorchFunctionMode):
             yield
 
     @contextmanager
-    def timing(self) -> Iterator[None]:
+    def timing(self) -> Generator[None]:
         """Measures, after `keeping` has counted."""
         counted = self.calls.copy()
         self.ms.clear()
@@ -89,7 +93,7 @@ class Watch(TorchFunctionMode):
         self.calls = counted
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
+    def _watching(self) -> Generator[None]:
         handles: list[Any] = []
         try:
             for module in self._names:
@@ -134,7 +138,7 @@ class Watch(TorchFunctionMode):
         self.kept[site] += self._packed - packed
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
+        given: dict[str, Any] = kwargs or {}
         if self._inside or not self._pools_or_shrinks(func, args, given):
             return func(*args, **given)
         begin, packed = _clock(), self._packed
@@ -142,8 +146,7 @@ class Watch(TorchFunctionMode):
         site = self._site(func, args, given, outputs)
         self._note(site, begin, packed)
         if _is_ours(func):
-            tensors = [t for t in (*args, *(outputs if isinstance(outputs, tuple) else (outputs,)))]
-            self._last = site, frozenset(_at(t) for t in tensors if isinstance(t, Tensor))
+            self._last = site, frozenset(_at(t) for t in (*args, *cells(outputs)) if isinstance(t, Tensor))
         return outputs
 
     def _pools_or_shrinks(self, func: Any, args: Any, given: dict[str, Any]) -> bool:
@@ -152,7 +155,7 @@ class Watch(TorchFunctionMode):
             return spatial(x, args[1] if len(args) > 1 else given.get("dim")) is not None
         if func in _CONVOLVE:
             stride = args[3] if len(args) > 3 else given.get("stride", 1)
-            return any(step > 1 for step in (stride if isinstance(stride, list | tuple) else (stride,)))
+            return any(step > 1 for step in cells(stride))
         return func in CALLS or _is_ours(func)
 
     def _site(self, func: Any, args: Any, given: dict[str, Any], outputs: Any) -> Site:
@@ -163,7 +166,7 @@ class Watch(TorchFunctionMode):
         if _is_ours(func):
             pooling, geometry = _ours(args[1])
         else:
-            pooling, geometry = resolve_name(func) or func.__name__, _geometry(func, args, given)
+            pooling, geometry = _resolve(func) or func.__name__, _geometry(func, args, given)
         return Site(kind, owner, pooling, _place(), geometry, shape, _shape(outputs) or ())
 
     def _pack(self, tensor: Tensor) -> Tensor:
@@ -198,8 +201,7 @@ def _strided(module: Module) -> bool:
 
 
 def _shape(outputs: Any) -> tuple[int, ...] | None:
-    first = cast("tuple[Any, ...]", outputs)[:1] if isinstance(outputs, tuple) else (outputs,)
-    return next((tuple(x.shape) for x in first if isinstance(x, Tensor)), None)
+    return next((tuple(x.shape) for x in cells(outputs)[:1] if isinstance(x, Tensor)), None)
 
 
 def _plain(value: Any) -> Any:
