@@ -105,9 +105,9 @@ def advice(journal: Journal, want: str) -> Words:
         rest_zh = f"与它无法区分的有：{'、'.join(found.rivals)}；可按其他理由在其中选择。"
     data, model = journal.spec.training.data, journal.spec.training.model
     return Words(
-        f"{found.pool}: {measure.title.en.lower()} {value}, the best of {len(journal.spec.pools)} poolings in {share} of "
-        f"the resamples of {seeds} seed(s). {rest_en}{few_en} This holds for {model} on {data}; another network or other "
-        "data may answer otherwise.",
+        f"{found.pool}: {measure.title.en.lower()} {value}, the best of {len(journal.spec.pools)} poolings in {share} "
+        f"of the resamples of {seeds} seed(s). {rest_en}{few_en} This holds for {model} on {data}; another network or "
+        "other data may answer otherwise.",
         f"{found.pool}：{measure.title.zh} {value}，对 {seeds} 个种子重采样，其中 {share} 的情形它在 "
         f"{len(journal.spec.pools)} 种池化里最好。{rest_zh}{few_zh}这只对 {data} 上的 {model} 成立；"
         "换一个网络或数据，答案可能不同。",
