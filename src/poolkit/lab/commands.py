@@ -154,6 +154,80 @@ def advise(
     typer.echo(words.say(lang))
 
 
+@app.command()
+def tensorboard(
+    data: Annotated[
+        str, typer.Option(help="digits, shapes, or KIND:PATH, as cifar10:cifar-10-python.tar.gz.")
+    ] = "digits",
+    pool: Annotated[str, typer.Option(help="Poolings, with commas; each becomes a run.")] = "max",
+    kernel: Annotated[int, typer.Option("--kernel", "-k", help="Side of the window.")] = 3,
+    stride: Annotated[int | None, typer.Option(help="Distance of windows; by default the kernel.")] = None,
+    padding: Annotated[int, typer.Option(help="Cells added on both sides.")] = 0,
+    ceil: Annotated[bool, typer.Option("--ceil/--floor", help="Keep a last window that overhangs the end.")] = False,
+    logdir: Annotated[Path, typer.Option(help="Folder for TensorBoard.")] = Path("logs"),
+    batch_size: Annotated[int, typer.Option(min=1, help="Images of a step.")] = 64,
+    batches: Annotated[int | None, typer.Option(min=1, help="Steps at most; by default all test images.")] = None,
+    train: Annotated[bool, typer.Option("--train/--test", help="Which images.")] = False,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels that pictures of folder: and hf: are scaled to.")
+    ] = None,
+) -> None:
+    """Show batches before and after pooling in TensorBoard, what was lost, the windows, and where gradients go."""
+    _needed("tensorboard")
+    with _refusing():
+        from poolkit.lab import poolings
+        from poolkit.lab.data import load
+        from poolkit.lab.tensorboard import log
+        from poolkit.show.text import shape_text
+
+        pools = [poolings.parse(name) for name in poolings.split(pool)]
+        data_set = load(data, size=size)
+        split = data_set.train if train else data_set.test
+        found = log(
+            split, pools, logdir, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil,
+            batch_size=batch_size, batches=batches,
+        )  # fmt: skip
+    for run in found:
+        typer.echo(
+            f"{run.pool}: {shape_text(run.before)} -> {shape_text(run.after)}, {run.batches} steps, {run.folder}"
+        )
+    typer.echo(f"tensorboard --logdir {logdir}")
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="module:factory, imported from the working directory, as nets:ResNet.")],
+    image: Annotated[Path, typer.Argument(help="A picture of any common kind.")],
+    size: Annotated[int, typer.Option(min=8, help="The picture is scaled so that its longest side has this.")] = 224,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The sheet, a PNG.")] = Path("layers.png"),
+) -> None:
+    """Write the maps of a model before and after every pooling as a contact sheet."""
+    _needed("layers")
+    with _refusing():
+        import torch
+
+        from poolkit.errors import PoolError
+        from poolkit.lab.layers import layers as look
+        from poolkit.lab.layers import sheet
+        from poolkit.show.factory import load_model
+        from poolkit.show.files import check_folder, write_whole
+        from poolkit.show.picture import PictureError, load
+
+        try:
+            picture = load(image, longest_side=size)
+        except PictureError as error:
+            refuse(str(error))
+        found = look(load_model(model), torch.from_numpy(picture.x))
+        try:
+            check_folder(out.parent)
+            write_whole(out, sheet(found, picture, model))
+        except OSError as error:
+            raise PoolError(
+                f"--out {out}", f"a file can be written there, here: {error.strerror or error}", "name another file"
+            ) from None
+    typer.echo(str(out.resolve()))
+
+
 def _tell(journal: Journal, lang: Lang) -> None:
     from poolkit.lab.tables import print_journal
 

@@ -66,9 +66,9 @@ def _fractional(channels: int, kernel_size: int, stride: int, padding: int, **se
     return pn.FractionalMaxPool2d(kernel_size, **({"output_ratio": 1 / stride} | settings))
 
 
-def _lp(channels: int, kernel_size: int, stride: int, padding: int, *, p: float = 2.0) -> nn.Module:
+def _lp(channels: int, kernel_size: int, stride: int, padding: int, *, p: float = 2.0, **settings: Any) -> nn.Module:
     del channels
-    return pn.LPPool2d(p, kernel_size, stride, padding=padding)
+    return pn.LPPool2d(p, kernel_size, stride, padding=padding, **settings)
 
 
 def _every(channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
