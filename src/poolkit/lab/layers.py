@@ -116,7 +116,9 @@ def sheet(found: list[Layer], picture: Picture, title: str) -> bytes:
             for column, channel in enumerate(channels):
                 if channel < len(maps):
                     tile = Image.fromarray(_grey(maps[channel].float().numpy()))
-                    tile = tile.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+                    scale = SIDE / max(tile.size)
+                    sides = [max(1, round(scale * side)) for side in tile.size]
+                    tile = tile.resize((sides[0], sides[1]), Image.Resampling.NEAREST)
                     paper.paste(tile, (MARGIN + column * (SIDE + GAP), top + CAPTION + row * (SIDE + 4)))
     return encode(paper)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,7 +42,8 @@ def _unet(channels: int, classes: int, size: tuple[int, int], pool: Pooling) -> 
 def _segnet(channels: int, classes: int, size: tuple[int, int], pool: Pooling) -> nn.Module:
     del size
     if pool.name == "max":
-        return SegNet(channels, classes, width=12, depth=2)
+        indexed = replace(pool, settings=(*pool.settings, ("return_indices", True)))
+        return SegNet(channels, classes, width=12, depth=2, pool=indexed)
     # Other poolings have no indices to return by: each value is laid over its window instead.
     return SegNet(channels, classes, width=12, depth=2, pool=pool, unpool=lambda _: pn.AvgUnpool2d(2))
 
