@@ -3,7 +3,7 @@
 #
 #   PYTHON=...    the Python (>= 3.11) to make .venv from; found by itself when not given
 #   PIP_ARGS=...  more arguments for pip, for example --extra-index-url https://download.pytorch.org/whl/cpu
-#   ARGS=...      arguments passed on by show (demo), pytest (test) and the bench (bench)
+#   ARGS=...      arguments passed on by show (demo), pytest (test) and the benches (bench, bench-goals, bench-gate)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench clean
+.PHONY: help install demo test lint format docs bench bench-goals bench-gate clean
 
 help:
 	@echo "make install   a .venv with everything for development and the compiled core"
@@ -23,6 +23,8 @@ help:
 	@echo "make format    let ruff and clang-format rewrite the sources"
 	@echo "make docs      write docs/operators and the tables of docs/choosing*.md from the catalogue"
 	@echo "make bench     equality with torch, then times and the picture; ARGS='--quick' for a part"
+	@echo "make bench-goals  what the speed goals name, each with what was reached; ARGS='--only overhead' for a part"
+	@echo "make bench-gate   instruction counts against those kept (needs valgrind); ARGS=--write keeps the new ones"
 	@echo "make clean     remove .venv and what was built"
 
 install: $(VENV)/core.stamp
@@ -67,6 +69,12 @@ docs: install
 
 bench: install
 	$(BIN)/python -m bench.run $(ARGS)
+
+bench-goals: install
+	$(BIN)/python -m bench.goals $(ARGS)
+
+bench-gate: install
+	$(BIN)/python -m bench.gate $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,4 +1,7 @@
-"""``python -m bench.table [--lang zh] [--write] [RESULTS.json]``: the READMEs' speed table, from a saved run."""
+"""``python -m bench.table [--lang zh] [--write] [RESULTS.json]``: the tables of the READMEs and of docs/performance.md.
+
+They come from a saved run, and the goals from bench/results/goals.json: no number on these pages is typed.
+"""
 
 import argparse
 import json
@@ -6,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .report import number
+from bench import page
+from poolkit.bench.report import number
+from poolkit.show.files import write_whole
 
 RESULTS = Path(__file__).parent / "results" / "threads-1.json"
 ROOT = Path(__file__).parent.parent
@@ -103,19 +108,20 @@ def lines(document: dict[str, Any], language: str) -> list[str]:
 
 
 def write(document: dict[str, Any]) -> None:
-    """Put the table between the marks of each README."""
+    """Put the tables between the marks of each README and of the page on performance."""
     for language, path in READMES.items():
         before, rest = path.read_text(encoding="utf-8").split(BEGIN)
         table = "\n".join(lines(document, language))
-        path.write_text(f"{before}{BEGIN}\n{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write_whole(path, f"{before}{BEGIN}\n{table}\n\n{END}{rest.split(END)[1]}".encode())
+    write_whole(page.PAGE, page.current(document).encode())
 
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.table", description="Print the README's speed table.")
+    parser = argparse.ArgumentParser(prog="python -m bench.table", description="Print the READMEs' speed table.")
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS)
     parser.add_argument("--lang", choices=sorted(WORDS), default="en")
-    parser.add_argument("--write", action="store_true", help="put it into both READMEs instead of printing it")
+    parser.add_argument("--write", action="store_true", help="put the tables into both READMEs and docs/performance.md")
     given = parser.parse_args()
     if not given.results.exists():
         print(f"{given.results} does not exist; run `make bench` first", file=sys.stderr)

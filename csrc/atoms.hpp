@@ -44,6 +44,15 @@ static inline void narrow_row(const A* src, i64 stride, i64 n, i64 run, T* dst) 
   }
 }
 
+// A row as accumulators side by side, where it lies or copied to `copy`.
+template <class A, class T>
+static inline const A* widened(const T* src, i64 stride, i64 n, i64 run, A* copy) {
+  if constexpr (std::is_same_v<A, T>)
+    if (stride == run || n == 1) return src;
+  widen_row(src, stride, n, run, copy);
+  return copy;
+}
+
 // Reads T, folds in C::A, writes U. Magnitude: |x| in place of x.
 template <class C, class T, class U, bool Magnitude = false>
 struct Convert final : Io<C> {
@@ -128,63 +137,81 @@ struct Line {
   T& operator()(i64 j, i64 e) const { return at[j * per_position + e * per_element]; }
 };
 
-// Largest and smallest magnitude of the finite, nonzero elements of a block.
-template <class T>
-struct Magnitudes {
-  double top = 0, least = HUGE_VAL;
-
-  void scan(const Grid& g, const View& x, const Spot& from, const i64* to, bool clamp, double floor) {
-    using A = acc_t<T>;
-    constexpr int L = 16;
-    const int R = g.rank;
-    A most[L] = {}, few[L];
-    const A huge = std::numeric_limits<A>::max();
-    for (A& v : few) v = huge;
-    const auto one = [&](A v, int lane) {
-      v = clamp ? (v > A(floor) ? v : A(floor)) : (v < 0 ? -v : v);
-      const A finite = v <= huge ? v : A(0);
-      most[lane] = finite > most[lane] ? finite : most[lane];
-      const A nonzero = v > 0 ? v : huge;
-      few[lane] = nonzero < few[lane] ? nonzero : few[lane];
-    };
-    Spot s = from;
-    const i64 n = to[R - 1] - from.pos[R - 1];
-    each_line(g, from, to, s, [&] {
-      const T* row = row_of<T>(x.data, s, g.src, s.plane.src, R);
-      const i64 stride = g.src[R - 1];
-      if (stride == g.run) {
-        const i64 len = n * g.run;
-        i64 i = 0;
-        for (; i + L <= len; i += L)
-          for (int k = 0; k < L; ++k) one(widen(row[i + k]), k);
-        for (; i < len; ++i) one(widen(row[i]), 0);
-      } else {
-        for (i64 i = 0; i < n; ++i)
-          for (i64 e = 0; e < g.run; ++e) one(widen(row[i * stride + e]), 0);
-      }
-    });
-    for (int k = 0; k < L; ++k) {
-      top = std::max(top, double(most[k]));
-      least = std::min(least, double(few[k]));
+// Calls fn() with s at every row of the block between from and to.
+template <class Fn>
+static inline void each_line(const Grid& g, const Spot& from, const i64* to, Spot& s, Fn&& fn) {
+  const int R = g.rank, h = R == 3 ? 1 : 0;
+  const i64 d1 = R == 3 ? to[0] : from.pos[0] + 1;
+  for (i64 d = from.pos[0]; d < d1; ++d) {
+    s.pos[0] = d;
+    if (R == 1) {
+      fn();
+      continue;
+    }
+    for (i64 k = from.pos[h]; k < to[h]; ++k) {
+      s.pos[h] = k;
+      fn();
     }
   }
+}
 
-  template <class Fn>
-  static void each_line(const Grid& g, const Spot& from, const i64* to, Spot& s, Fn&& fn) {
-    const int R = g.rank;
-    const i64 d1 = R == 3 ? to[0] : from.pos[0] + 1;
-    const int h = R == 3 ? 1 : 0;
-    for (i64 d = from.pos[0]; d < d1; ++d) {
-      s.pos[0] = d;
-      if (R == 1) {
-        fn();
-        continue;
-      }
-      for (i64 k = from.pos[h]; k < to[h]; ++k) {
-        s.pos[h] = k;
-        fn();
-      }
+// Calls fn(row, elements) for every row of a block's inputs, as accumulators.
+template <class T, class Fn>
+static inline void each_row(const Grid& g, const View& x, const Spot& from, const i64* to,
+                            Rows<Plain<acc_t<T>, Sum>>& copies, Fn&& fn) {
+  const int R = g.rank;
+  const i64 n = to[R - 1] - from.pos[R - 1];
+  Spot s = from;
+  if (R >= 2 && n == g.last().size && g.src[R - 1] == g.run && g.src[R - 2] == n * g.run) {
+    // Lines without a gap are one row.
+    const i64 lines = to[R - 2] - from.pos[R - 2], len = lines * n * g.run;
+    acc_t<T>* const copy = copies.take(len).v;
+    for (i64 d = from.pos[0]; d < (R == 3 ? to[0] : from.pos[0] + 1) && len > 0; ++d) {
+      s.pos[0] = R == 3 ? d : from.pos[0];
+      fn(widened(row_of<T>(x.data, s, g.src, s.plane.src, R), g.run, lines * n, g.run, copy), len);
     }
+    return;
+  }
+  acc_t<T>* const copy = copies.take(n * g.run).v;
+  each_line(g, from, to, s,
+            [&] { fn(widened(row_of<T>(x.data, s, g.src, s.plane.src, R), g.src[R - 1], n, g.run, copy), n * g.run); });
+}
+
+// fn(vector) for all of a row; the last vector is filled up with the row's first element.
+template <class A, class Fn>
+static inline void each_vector(const A* row, i64 n, Fn&& fn) {
+  using V = vec<A>;
+  constexpr int L = lanes<A>;
+  i64 i = 0;
+  for (; i + L <= n; i += L) fn(load<V>(row + i));
+  if (i < n) fn(first_lanes<A>(n - i) ? load_first(row + i, n - i) : V{} + row[0]);
+}
+
+// Largest and smallest magnitude of the finite, nonzero elements of rows.
+template <class A>
+struct Magnitudes {
+  using V = vec<A>;
+  static constexpr A huge = std::numeric_limits<A>::max();
+  V most{}, few = V{} + huge;
+  bool clamp = false;
+  A floor = 0;
+
+  void add(const A* row, i64 n) {
+    each_vector(row, n, [&](V v) {
+      v = clamp ? (v > floor ? v : V{} + floor) : (v < A(0) ? -v : v);
+      most = pick<false>(v <= huge ? v : V{}, most);
+      few = pick<true>(v > A(0) ? v : V{} + huge, few);
+    });
+  }
+  double top() const {
+    A t = 0;
+    for (int l = 0; l < lanes<A>; ++l) t = std::max(t, most[l]);
+    return double(t);
+  }
+  double least() const {
+    A t = huge;
+    for (int l = 0; l < lanes<A>; ++l) t = std::min(t, few[l]);
+    return double(t);
   }
 };
 
@@ -220,43 +247,44 @@ struct Power final : Io<Plain<acc_t<T>, Sum>> {
 
   bool takes_blocks() const override { return true; }
   void begin(const Spot& from, const i64* to) override {
-    Magnitudes<T> m;
-    m.scan(g, x, from, to, clamp, floor);
-    scale_ = unit_scale<A>(m.top);
+    Magnitudes<A> m;
+    m.clamp = clamp, m.floor = A(floor);
+    each_row<T>(g, x, from, to, copies_, [&](const A* row, i64 n) { m.add(row, n); });
+    scale_ = unit_scale<A>(m.top()) / 2;  // no power is above one, however large p
     // Powers this small are lost beside the largest, but a window may hold nothing else.
-    small_ = m.top > 0 && ::pow(m.least * scale_, p) < least_sum();
+    small_ = m.top() > 0 && ::pow(m.least() * scale_, p) < least_sum();
   }
   void load(int, const Spot& s, i64 n, Row dst) override {
-    widen_row(row_of<T>(x.data, s, g.src, s.plane.src, g.rank), g.src[g.rank - 1], n, g.run, dst.v);
-    const i64 len = n * g.run;
-    const A by = A(scale_);
-    if (clamp) {
-      const A low = A(floor);
-      for (i64 i = 0; i < len; ++i) dst.v[i] = (dst.v[i] < low ? low : dst.v[i]) * by;
-    } else if (p != 2) {
-      for (i64 i = 0; i < len; ++i) dst.v[i] = (dst.v[i] < 0 ? -dst.v[i] : dst.v[i]) * by;
-    } else {
-      for (i64 i = 0; i < len; ++i) dst.v[i] = dst.v[i] * by;
-    }
-    if (p == 2) {
-      for (i64 i = 0; i < len; ++i) dst.v[i] *= dst.v[i];
-    } else if (p == 3) {
-      for (i64 i = 0; i < len; ++i) dst.v[i] *= dst.v[i] * dst.v[i];
-    } else if (p != 1) {
-      for (i64 i = 0; i < len; ++i) dst.v[i] = power(dst.v[i], p);
-    }
+    using V = vec<A>;
+    const A* const row = widened(row_of<T>(x.data, s, g.src, s.plane.src, g.rank), g.src[g.rank - 1], n, g.run, dst.v);
+    const A by = A(scale_), low = A(floor);
+    const auto take = [&](auto&& raise) {
+      if (clamp)
+        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v < low ? V{} + low : v) * by); });
+      else
+        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v < A(0) ? -v : v) * by); });
+    };
+    if (p == 1)
+      take([](V v) { return v; });
+    else if (p == 2)
+      take([](V v) { return v * v; });
+    else if (p == 3)
+      take([](V v) { return v * v * v; });
+    else
+      take([&](V v) { return power_v(v, p); });
   }
   void finish(const Row* rows, const Spot& s, i64 n) override {
-    A* v = rows[0].v;
+    using V = vec<A>;
+    A* const v = rows[0].v;
     const i64 len = n * g.run;
     const A back = A(1 / scale_);
-    if (p == 2) {
-      for (i64 i = 0; i < len; ++i) v[i] = root(v[i], 2) * back;
-    } else if (p == 1) {
-      for (i64 i = 0; i < len; ++i) v[i] *= back;
-    } else {
-      for (i64 i = 0; i < len; ++i) v[i] = root(v[i], p) * back;
-    }
+    const auto take = [&](auto&& lower) { map_row(v, v, len, [&](V sum) { return lower(sum) * back; }); };
+    if (p == 1)
+      take([](V sum) { return sum; });
+    else if (p == 2)
+      take([](V sum) { return sqrt_v(sum); });
+    else
+      take([&](V sum) { return root_v(sum, p); });
     if (small_) {
       const A limit = A(::pow(least_sum(), 1 / p)) * back;
       for (i64 i = 0; i < len; ++i)
@@ -268,105 +296,100 @@ struct Power final : Io<Plain<acc_t<T>, Sum>> {
     narrow_row(v, g.dst[g.rank - 1], n, g.run, row_of<T>(y.data, s, g.dst, s.plane.dst, g.rank));
   }
   static double least_sum() { return double(std::numeric_limits<A>::min()) * 1e8; }
+
+ private:
+  Rows<C> copies_;
 };
 
-// sum exp(beta x - m) and sum x exp(beta x - m), m the largest of the block.
+// sum exp(beta x - m), for Soft also sum (x - m / beta) exp(beta x - m), m the largest of the block. The fold divides
+// the first by the taps where LogSumExp is of their mean. lse, where it is wanted, is the logarithm of the sum.
 template <class T>
 struct Softmax final : Io<Plain<acc_t<T>, Sum>> {
   using A = acc_t<T>;
   using C = Plain<A, Sum>;
   using Row = typename C::Row;
+  using V = vec<A>;
   const Problem& pr;
   const Grid& g;
   const View &x, &y;
   const View* lse;
   double beta, shift_ = 0;
-  const Counts counts;
 
+  // y without data: only lse is wanted.
   Softmax(const Problem& problem, const Grid& grid, const View& in, const View& out, const View* aux)
-      : pr(problem), g(grid), x(in), y(out), lse(aux), beta(problem.params.beta), counts{&problem, false, 0} {}
+      : pr(problem), g(grid), x(in), y(out), lse(aux), beta(problem.params.beta) {}
 
-  // log of the taps and places of lse go row by row.
-  bool takes_blocks() const override { return lse == nullptr && (pr.reducer == Reducer::Soft || !pr.params.mean); }
+  // Places of lse go row by row.
+  bool takes_blocks() const override { return lse == nullptr; }
   void begin(const Spot& from, const i64* to) override {
-    constexpr int L = 16;
-    A most[L];
-    const A low = -std::numeric_limits<A>::max(), high = -low;
-    for (A& v : most) v = low;
+    constexpr A low = -std::numeric_limits<A>::max();
     const A sign = beta < 0 ? A(-1) : A(1);
-    const auto one = [&](A v, int lane) {
-      v *= sign;
-      const A finite = v <= high ? v : low;
-      most[lane] = finite > most[lane] ? finite : most[lane];
-    };
-    Spot s = from;
-    const int R = g.rank;
-    const i64 n = to[R - 1] - from.pos[R - 1], stride = g.src[R - 1];
-    Magnitudes<T>::each_line(g, from, to, s, [&] {
-      const T* row = row_of<T>(x.data, s, g.src, s.plane.src, R);
-      const i64 len = stride == g.run ? n * g.run : 0;
-      i64 i = 0;
-      for (; i + L <= len; i += L)
-        for (int k = 0; k < L; ++k) one(widen(row[i + k]), k);
-      for (; i < len; ++i) one(widen(row[i]), 0);
-      if (stride != g.run)
-        for (i64 j = 0; j < n; ++j)
-          for (i64 e = 0; e < g.run; ++e) one(widen(row[j * stride + e]), 0);
+    V most = V{} + low;
+    each_row<T>(g, x, from, to, copies_, [&](const A* row, i64 n) {
+      each_vector(row, n, [&](V v) {
+        v = v * sign;
+        most = pick<false>(v <= -low ? v : V{} + low, most);
+      });
     });
     A top = low;
-    for (A v : most) top = std::max(top, v);
+    for (int l = 0; l < lanes<A>; ++l) top = std::max(top, most[l]);
     shift_ = top == low ? 0 : double(top * sign) * beta;
     if (!(std::fabs(shift_) < HUGE_VAL)) shift_ = 0;
   }
   void load(int component, const Spot& s, i64 n, Row dst) override {
-    const T* row = row_of<T>(x.data, s, g.src, s.plane.src, g.rank);
-    const i64 len = n * g.run, stride = g.src[g.rank - 1];
-    widen_row(row, stride, n, g.run, dst.v);
+    const i64 len = n * g.run;
+    A* const copy = component == 0 ? dst.v : copies_.take(len).v;
+    const A* const row = widened(row_of<T>(x.data, s, g.src, s.plane.src, g.rank), g.src[g.rank - 1], n, g.run, copy);
     // x - m / beta first: close to the maximum, where weights matter, that difference is exact.
     const A b = A(beta), m = A(shift_ / beta);
-    for (i64 i = 0; i < len; ++i) dst.v[i] = (dst.v[i] - m) * b;
-    exp_row(dst.v, len);
-    if (component == 0) return;
-    if (stride == g.run) {
-      for (i64 i = 0; i < len; ++i) dst.v[i] *= widen(row[i]) - m;
-    } else {
-      for (i64 j = 0; j < n; ++j)
-        for (i64 e = 0; e < g.run; ++e) dst.v[j * g.run + e] *= widen(row[j * stride + e]) - m;
-    }
+    if (component == 0)
+      map_row(row, dst.v, len, [&](V v) { return exp_v((v - m) * b); });
+    else
+      map_rows(row, dst.v, dst.v, len, [&](V v, V weight) { return weight * (v - m); });
   }
   void finish(const Row* rows, const Spot& s, i64 n) override {
     const bool soft = pr.reducer == Reducer::Soft;
-    A *sum = rows[0].v, *value = soft ? rows[1].v : rows[0].v;
-    i64 outer = g.joined_taps;
-    for (int i = 0; i + 1 < g.rank; ++i) outer *= counts.of(g, i, s.pos[i], s.plane.window);
-    const A least = std::numeric_limits<A>::min() * A(1e8), m = A(shift_ / beta);
-    for (i64 j = 0; j < n; ++j) {
-      const double log_taps =
-          soft || !pr.params.mean
-              ? 0
-              : ::log(double(outer * counts.of(g, g.rank - 1, s.pos[g.rank - 1] + j, s.plane.window)));
-      for (i64 e = 0; e < g.run; ++e) {
-        const i64 i = j * g.run + e;
-        const A total = sum[i];
-        double l;
-        if (total >= least && total <= std::numeric_limits<A>::max() && (!soft || value[i] == value[i])) {
-          l = soft && lse == nullptr ? 0 : ::log(double(total));
-          if (soft)
-            value[i] = value[i] / total + m;
-          else
-            value[i] = A((l - log_taps) / beta + shift_ / beta);
-          l += shift_;
-        } else {
-          const Origin k = origin_of(g, x, s, j, e);
-          const SoftmaxState exact = softmax(Window<T>(pr, x, k.n, k.c, k.o), beta);
-          l = exact.lse;
-          value[i] = A(soft ? exact.value : (l - log_taps) / beta);
-        }
-        if (lse != nullptr) Line<A>(*lse, g, s)(j, e) = A(l);
+    const i64 len = n * g.run;
+    A *const sum = rows[0].v, *const value = soft ? rows[1].v : copies_.take(len).v;
+    const A least = std::numeric_limits<A>::min() * A(1e8), most = std::numeric_limits<A>::max(), m = A(shift_ / beta);
+    const A b = A(beta);
+    A* const logs = lse != nullptr ? logs_.take(len).v : nullptr;
+    decltype(V{} < V{}) far{};
+    if (logs != nullptr) map_row(sum, logs, len, [&](V total) { return log_v(total) + A(shift_); });
+    map_rows(sum, soft ? value : sum, value, len, [&](V total, V part) {
+      far = far | ~((total >= least) & (total <= most) & (part == part));
+      return soft ? part / total + m : log_v(total) / b + m;
+    });
+    if (any_lane(far))
+      for (i64 i = 0; i < len; ++i) {
+        // Neither is in range of an output that was out of it.
+        if (sum[i] >= least && sum[i] <= most && value[i] - value[i] == 0) continue;
+        const Origin k = origin_of(g, x, s, i / g.run, i % g.run);
+        const Window<T> window(pr, x, k.n, k.c, k.o);
+        const SoftmaxState exact = softmax(window, beta);
+        const double taps = !soft && pr.params.mean ? double(window.taps()) : 1;
+        value[i] = A(soft ? exact.value : (exact.lse - ::log(taps)) / beta);
+        if (logs != nullptr) logs[i] = A(exact.lse - ::log(taps));
+      }
+    if (logs != nullptr) {
+      const Line<A> to(*lse, g, s);
+      const Counts counts{&pr, false, 0};
+      i64 outer = g.joined_taps;
+      for (int i = 0; i + 1 < g.rank; ++i) outer *= counts.of(g, i, s.pos[i], s.plane.window);
+      for (i64 j = 0; j < n; ++j) {
+        // What the fold divided by.
+        const i64 taps =
+            soft || !pr.params.mean ? 1 : outer * counts.of(g, g.rank - 1, s.pos[g.rank - 1] + j, s.plane.window);
+        const A log_taps = taps == 1 ? A(0) : A(::log(double(taps)));
+        for (i64 e = 0; e < g.run; ++e) to(j, e) = logs[j * g.run + e] + log_taps;
       }
     }
-    narrow_row(value, g.dst[g.rank - 1], n, g.run, row_of<T>(y.data, s, g.dst, s.plane.dst, g.rank));
+    if (y.data != nullptr)
+      narrow_row(value, g.dst[g.rank - 1], n, g.run, row_of<T>(y.data, s, g.dst, s.plane.dst, g.rank));
   }
+
+ private:
+  Rows<C> copies_, logs_;
 };
 
 }  // namespace poolkit::POOLKIT_ISA_NS

@@ -298,6 +298,23 @@ nb::tuple available_isas() {
   return nb::tuple(names);
 }
 
+// For tests: y = f(x) of gapless rows that do not overlap.
+void elementary(int f, double p, nb::object x, nb::object y) {
+  Buffer in(x, "x", -1, false), out(y, "y", -1, true);
+  in.any_of({DType::f32, DType::f64}, "x");
+  out.as(in.view.dtype, "y");
+  const poolkit::i64 n = in.view.shape[0];
+  if (f < 0 || f > int(poolkit::Elementary::cbrt)) throw nb::value_error("f: there is no such function");
+  if (out.view.shape[0] != n || in.view.stride[0] != 1 || out.view.stride[0] != 1)
+    throw nb::value_error("x and y must be gapless rows of the same length");
+  const auto run = [&](auto a) {
+    using A = decltype(a);
+    poolkit::elementary(poolkit::Elementary(f), p, static_cast<const A*>(in.view.data), static_cast<A*>(out.view.data),
+                        n);
+  };
+  in.view.dtype == DType::f64 ? run(double{}) : run(float{});
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -312,6 +329,7 @@ NB_MODULE(_core, m) {
   m.def("unpool", &unpool, nb::arg("x"), nb::arg("indices"), nb::arg("out"), nb::arg("rank"), nb::arg("dtype"));
   m.def("unpool_backward", &unpool_backward, nb::arg("dout"), nb::arg("indices"), nb::arg("dx"), nb::arg("rank"),
         nb::arg("dtype"));
+  m.def("elementary", &elementary, nb::arg("f"), nb::arg("p"), nb::arg("x"), nb::arg("y"));
   m.def("isa", &poolkit::isa);
   m.def("available_isas", &available_isas);
   m.def("set_isa", &poolkit::set_isa, nb::arg("name"));

@@ -50,9 +50,10 @@ enum class Extra : int { none = 0, outputs = 1, kernel = 2 };
 
 // What bindings, checks and kernels ask of a reducer: facts of its record in reducer.py, one row for each code.
 struct Facts {
-  bool integers;   // takes integer inputs
-  bool widens;     // and gives int64 for them
-  bool x, y, lse;  // backward needs these of the forward pass (offsets instead, where a tap is chosen)
+  bool integers;  // takes integer inputs
+  bool widens;    // and gives int64 for them
+  bool x, y;      // backward needs these of the forward pass (offsets instead, where a tap is chosen)
+  bool lse;       // forward can give it; backward takes it, and finds it again from x where it is missing
   Extra extra = Extra::none;
   bool optional = false;  // the extra array may be missing
 };
@@ -181,6 +182,12 @@ void offset_box(const Problem&, i64 box[3]);
 Status unpool(const View& x, const View& indices, const View& out, int rank, const Exec&);
 // dx = dout[indices] for the winning writer, 0 for the others.
 Status unpool_backward(const View& dout, const View& indices, const View& dx, int rank, const Exec&);
+
+// The vector functions that kernels are built from, one by one, so that tests can hold them to what they promise:
+// y[i] = f(x[i]), to the power p or the third root where f asks.
+enum class Elementary : int { exp = 0, log = 1, pow = 2, cbrt = 3 };
+void elementary(Elementary f, double p, const float* x, float* y, i64 n);
+void elementary(Elementary f, double p, const double* x, double* y, i64 n);
 
 // Instruction sets: "baseline", "avx2", "avx512", "neon". POOLKIT_ISA chooses one at load time.
 const char* isa();

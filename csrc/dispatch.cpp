@@ -241,7 +241,7 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
     const Facts& keeps = facts(problem.reducer);
     if (keeps.x) wrong = needs(x, dx, "input", true);
     if (wrong.empty() && keeps.y) wrong = needs(y, dy, "output", true);
-    if (wrong.empty() && keeps.lse) {
+    if (wrong.empty() && keeps.lse && lse != nullptr) {
       wrong = needs(lse, dy, "lse", false);
       if (wrong.empty() && lse->dtype != (dx.dtype == DType::f64 ? DType::f64 : DType::f32))
         wrong = "lse has the wrong dtype";
@@ -257,6 +257,7 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
       wrong = "the gradient of extra has the wrong shape";
   }
   if (!wrong.empty()) return wrong;
+  if (!facts(problem.reducer).lse) lse = nullptr;
   if (empty(dx, problem.rank)) return {};
   return status(table(dx, problem.rank, nullptr).backward(problem, dy, dx, x, y, lse, offsets, extra, dextra, exec));
 }
@@ -288,6 +289,13 @@ Status unpool_backward(const View& dout, const View& indices, const View& dx, in
   if (std::string wrong = check_unpool(dx, indices, dout, rank); !wrong.empty()) return wrong;
   if (empty(dout, rank)) return {};
   return status(table(dx, rank, nullptr).unpool_backward(dout, indices, dx, rank, exec));
+}
+
+void elementary(Elementary f, double p, const float* x, float* y, i64 n) {
+  current().load()->table->elementary_f32(f, p, x, y, n);
+}
+void elementary(Elementary f, double p, const double* x, double* y, i64 n) {
+  current().load()->table->elementary_f64(f, p, x, y, n);
 }
 
 const char* isa() { return current().load()->name; }

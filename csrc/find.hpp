@@ -2,7 +2,7 @@
 // alone go through the fold, and neither size of window nor type of position slows it down.
 #pragma once
 
-#include "whole.hpp"
+#include "blocks.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -24,7 +24,8 @@ static inline i64 itemsize_of(DType t) {
   return sizes[int(t)];
 }
 
-// Calls fn(problem, x, y, offsets, indices, exec) for parts of a call that stay in the second cache.
+// Calls fn(problem, x, y, offsets, indices, exec) for parts of a call that stay in the second cache. The two last views
+// may be missing, and may be any of y's shape.
 template <class Fn>
 static void each_part(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                       const Exec& exec, Fn&& fn) {
@@ -46,19 +47,6 @@ static void each_part(const Problem& pr, const View& x, const View& y, const Vie
       fn(problem_of_part(pr, n0 * C + c0), cut(x), cut(y), offsets ? &off : nullptr, indices ? &idx : nullptr, Exec{});
     }
   });
-}
-
-template <class A>
-using index_t =
-    std::conditional_t<sizeof(A) == 8, std::int64_t, std::conditional_t<sizeof(A) == 4, std::int32_t, std::int16_t>>;
-
-template <class V>
-static inline bool nan_in(V v) {
-  const auto mask = v != v;
-  std::int64_t words[sizeof mask / 8], found = 0;
-  std::memcpy(words, &mask, sizeof mask);
-  for (const std::int64_t word : words) found |= word;
-  return found != 0;
 }
 
 // What the last axis gave already, when x holds its extremes: where in its window each of them was, as int32.
@@ -89,28 +77,29 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
   for (int i = 0; i < R; ++i) box[i] = longest(pr.axes[i]);
   const T* const end = static_cast<const T*>(x.data) + end_of(x, R);
   const T* const y_end = static_cast<const T*>(y.data) + end_of(y, R);
-  const int lane_axis = blocks.across ? 1 : 1 + R;
   const std::int32_t* const places_end = static_cast<const std::int32_t*>(places.data) + end_of(places, R);
   const i64 channels = y.shape[1];
   const bool same_places = !done || done->axis.plane_stride == 0;
   const i64 side = done ? longest(done->axis) : 1;
   parallel(exec, blocks.units(), unit_grain(pr, y, blocks), [&](i64 from, i64 to) {
     TapTables tables;
+    const Taps* of_form = nullptr;
+    const auto form = [&](const Blocks::Place& p) { of_form = &tables.find(pr, x, places, p, box); };
     for (i64 unit = from; unit < to; ++unit)
-      blocks.each(unit, [&](const Blocks::Place& p) {
-        const Taps& taps = tables.find(pr, x, places, p, box);
+      blocks.each(unit, true, form, [&](const Blocks::Place& p) {
+        const Taps& taps = *of_form;
         i64 first[3], cell = 0;
         for (int i = 0; i < R; ++i) first[i] = p.box[i].start, cell = cell * pr.axes[i].size + first[i];
         const T* const at = static_cast<const T*>(x.data) + place_of(x, R, p.n, p.c, first);
-        const i64 stride = blocks.across ? x.stride[1] : p.step * x.stride[1 + R];
-        const V wanted = gather<A>(static_cast<const T*>(y.data) + place_of(y, R, p.n, p.c, p.o), y.stride[lane_axis],
-                                   p.count, y_end);
+        const i64 stride = p.step * x.stride[p.lane];
+        const V wanted =
+            gather<A>(static_cast<const T*>(y.data) + place_of(y, R, p.n, p.c, p.o), y.stride[p.lane], p.count, y_end);
         // From the last tap back to the first: the first one found is the one that stays, and is what y is.
         V value = wanted;
         vec<I> found{}, along{};
         const std::int32_t* const place =
             static_cast<const std::int32_t*>(places.data) + place_of(places, R, p.n, p.c, first);
-        const i64 place_stride = blocks.across ? places.stride[1] : p.step * places.stride[1 + R];
+        const i64 place_stride = p.step * places.stride[p.lane];
         const auto search = [&](auto&& get, auto&& is) {
           for (i64 t = taps.n - 1; t >= 0; --t) {
             const V v = get(at + taps.shift[t]), size = Magnitude ? (v < V{} ? -v : v) : v;
@@ -122,16 +111,16 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
         };
         const auto equal = [&](V v) { return v == wanted; };
         const auto any = [&](const T* q) { return gather<A>(q, stride, p.count, end); };
-        if (nan_in(wanted))
+        if (any_lane(wanted != wanted))
           search(any, [&](V v) { return (v == wanted) | ((v != v) & (wanted != wanted)); });
         else if (std::is_same_v<A, T> && stride == 1 && at + taps.furthest + L <= end)
           search([](const T* q) { return load<V>(reinterpret_cast<const A*>(q)); }, equal);
         else
           search(any, equal);
         if constexpr (!Magnitude)
-          scatter<A>(static_cast<T*>(y.data) + place_of(y, R, p.n, p.c, p.o), y.stride[lane_axis], p.count, value);
+          scatter<A>(static_cast<T*>(y.data) + place_of(y, R, p.n, p.c, p.o), y.stride[p.lane], p.count, value);
         if (offsets.data != nullptr) {
-          const i64 off = place_of(offsets, R, p.n, p.c, p.o), next = offsets.stride[lane_axis];
+          const i64 off = place_of(offsets, R, p.n, p.c, p.o), next = offsets.stride[p.lane];
           const vec<I> number = found * I(side) + along;
           if (taps.whole && offsets.dtype == DType::u8 && next == 1 && p.count == L) {
             store(static_cast<std::uint8_t*>(offsets.data) + off, __builtin_convertvector(number, Bytes));
@@ -146,7 +135,7 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
           store(tap, found), store(last, along);
           i64* const to_index = static_cast<i64*>(indices.data) + place_of(indices, R, p.n, p.c, p.o);
           for (i64 l = 0; l < p.count; ++l) {
-            i64 at_cell = cell + (blocks.across ? 0 : l * p.step) + taps.position[tap[l]];
+            i64 at_cell = cell + l * p.cell_step + taps.position[tap[l]];
             if (done != nullptr) {
               // From the plane of extremes, one for each window of the last axis, to the plane of cells.
               const i64 window = at_cell % done->axis.out;
@@ -154,7 +143,7 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
                         interval(done->axis, window, same_places ? 0 : p.n * channels + p.c).start +
                         last[l] * step_of(done->axis);
             }
-            to_index[l * indices.stride[lane_axis]] = at_cell;
+            to_index[l * indices.stride[p.lane]] = at_cell;
           }
         }
       });

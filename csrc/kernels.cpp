@@ -7,12 +7,6 @@
 
 namespace poolkit::POOLKIT_ISA_NS {
 
-static i64 at(const View& v, int rank, i64 n, i64 c, const i64 o[3]) {
-  i64 p = n * v.stride[0] + c * v.stride[1];
-  for (int i = 0; i < rank; ++i) p += o[i] * v.stride[2 + i];
-  return p;
-}
-
 template <class Fn>
 static void each_output(const View& y, int rank, i64 plane, Fn&& fn) {
   const i64 n = plane / y.shape[1], c = plane % y.shape[1];
@@ -21,15 +15,8 @@ static void each_output(const View& y, int rank, i64 plane, Fn&& fn) {
   for (i64 k = 0; k < total; ++k) {
     i64 o[3] = {}, rest = k;
     for (int i = rank - 1; i >= 0; --i) o[i] = rest % y.shape[2 + i], rest /= y.shape[2 + i];
-    fn(n, c, o, at(y, rank, n, c, o));
+    fn(n, c, o, place_of(y, rank, n, c, o));
   }
-}
-
-static i64 furthest(const View& v, int rank) {
-  i64 end = 1;
-  for (int i = 0; i < 2 + rank; ++i)
-    if (v.stride[i] > 0) end += (v.shape[i] - 1) * v.stride[i];
-  return end;
 }
 
 // Whether y is one gapless block in logical order.
@@ -74,7 +61,7 @@ static void fold_direct(const Problem& pr, const Grid& g, const View& x, const V
   const i64 per_plane = Fold<C>::blocks(g), length = Fold<C>::block_length(g);
   run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64 end) {
     fold.source = static_cast<A*>(x.data);
-    fold.source_end = fold.source + furthest(x, pr.rank);
+    fold.source_end = fold.source + end_of(x, pr.rank);
     fold.target = fold.target_end = static_cast<A*>(y.data);
     if (ordered)
       fold.target_end +=
@@ -86,15 +73,14 @@ static void fold_direct(const Problem& pr, const Grid& g, const View& x, const V
 template <class C, class MakeIo>
 static void fold_io(const Grid& g, int components, const Counts* divide, const Exec& exec, MakeIo&& make) {
   run_fold<C>(g, divide, exec, [&](Fold<C>& fold, i64) {
-    auto io = make();
-    fold.components = components;
+    using Made = decltype(make());
     struct Keep {
-      decltype(io)* owned;
-      ~Keep() { delete owned; }
+      Made* io;
+      ~Keep() { delete io; }
     };
-    auto* owned = new decltype(io)(std::move(io));
-    fold.io = owned;
-    return Keep{owned};
+    auto* const io = new Made(make());
+    fold.io = io, fold.components = components;
+    return Keep{io};
   });
 }
 
@@ -166,8 +152,9 @@ static const char* forward_t(const Problem& pr, const View& x, const View& y, co
       if constexpr (real) {
         if (selects(pr)) return choose<T, false, true>(pr, x, y, offsets, indices, exec);
         const Grid g = make_grid(pr, x, y, Merge::joins);
-        if (facts(pr.reducer).lse)
-          fold_io<Plain<A, Sum>>(g, pr.reducer == Reducer::Soft ? 2 : 1, nullptr, exec,
+        const bool soft = pr.reducer == Reducer::Soft;
+        if (soft || pr.reducer == Reducer::LogSumExp)
+          fold_io<Plain<A, Sum>>(g, soft ? 2 : 1, soft || !pr.params.mean ? nullptr : &counts, exec,
                                  [&] { return Softmax<T>(pr, g, x, y, lse); });
         else
           fold_io<Plain<A, Sum>>(g, 1, pr.reducer == Reducer::Lp ? nullptr : &counts, exec,
@@ -175,6 +162,20 @@ static const char* forward_t(const Problem& pr, const View& x, const View& y, co
       }
   }
   return nullptr;
+}
+
+// The sums behind softmax weights, again: a view over `memory`, like dy.
+template <class T>
+static View logsumexp(const Problem& pr, const View& x, const View& dy, Scratch<acc_t<T>>& memory, const Exec& exec) {
+  using A = acc_t<T>;
+  Problem sums = pr;
+  sums.reducer = Reducer::LogSumExp, sums.params.mean = false;
+  const View lse =
+      dense_like(dy, pr.rank, x.stride[1] == 1 && x.shape[1] > 1, sizeof(A) == 8 ? DType::f64 : DType::f32, memory);
+  const View nothing;
+  const Grid g = make_grid(sums, x, lse, Merge::joins);
+  fold_io<Plain<A, Sum>>(g, 1, nullptr, exec, [&] { return Softmax<T>(sums, g, x, nothing, &lse); });
+  return lse;
 }
 
 template <class T>
@@ -189,6 +190,9 @@ static const char* backward_t(const Problem& pr, const View& dy, const View& dx,
     turned.axes[last] = transpose(pr.axes[last], true);
     gaps[last] = pr.axes[last].stride;
   }
+  Scratch<acc_t<T>> memory;
+  View found;
+  if (facts(pr.reducer).lse && lse == nullptr) found = logsumexp<T>(pr, *x, dy, memory, exec), lse = &found;
   const Grid g = make_grid(turned, dy, dx, Merge::none);
   fold_io<Plain<acc_t<T>, Sum>>(g, pr.reducer == Reducer::Soft ? 2 : 1, nullptr, exec,
                                 [&] { return Gradient<T>(pr, g, dy, dx, x, y, lse, gaps); });
@@ -201,8 +205,123 @@ const char* whole_window(const Problem&, const View& x, const View& y, const Vie
 const char* whole_window_backward(const Problem&, const View& dy, const View& dx, const View& x, const View* extra,
                                   const View* dextra, const Exec&);
 
+// y = a y + (1 - a) mean, a from `weight` or everywhere `level`; a weight of 0 or 1 leaves a side out altogether.
+template <class A>
+static void blend(const View& y, const View& mean, const View* weight, double level, int rank) {
+  using V = vec<A>;
+  constexpr i64 L = lanes<A>;
+  const int inner = y.stride[1] == 1 && y.shape[1] > 1 ? 1 : 1 + rank;
+  const i64 n = y.shape[inner];
+  const A fixed = A(level);
+  const auto mix = [](V a, V top, V low) { return a == V{} ? low : a == V{} + 1 ? top : a * top + (1 - a) * low; };
+  i64 o[5] = {}, lines = 1;
+  for (int i = 0; i < 2 + rank; ++i) lines *= i == inner ? 1 : y.shape[i];
+  for (i64 line = 0; line < lines; ++line) {
+    const auto at = [&](const View& v) {
+      i64 offset = 0;
+      for (int i = 0; i < 2 + rank; ++i) offset += o[i] * v.stride[i];
+      return static_cast<A*>(v.data) + offset;
+    };
+    A* const to = at(y);
+    const A *const low = at(mean), *const a = weight ? at(*weight) : &fixed;
+    const i64 next = weight ? weight->stride[inner] : 0;
+    i64 i = 0;
+    if (y.stride[inner] == 1 && mean.stride[inner] == 1 && next <= 1)
+      for (; i + L <= n; i += L)
+        store(to + i, mix(next == 1 ? load<V>(a + i) : splat<V, A>(*a), load<V>(to + i), load<V>(low + i)));
+    for (; i < n; ++i) {
+      A& top = to[i * y.stride[inner]];
+      top = mix(splat<V, A>(a[i * next]), splat<V, A>(top), splat<V, A>(low[i * mean.stride[inner]]))[0];
+    }
+    for (int k = 1 + rank; k >= 0; --k) {
+      if (k == inner) continue;
+      if (++o[k] < y.shape[k]) break;
+      o[k] = 0;
+    }
+  }
+}
+
+// Maximum and mean, folded one after the other while their part of the input is in cache.
+template <class T>
+static void mixed(const Problem& pr, const View& x, const View& y, const View* extra, const Exec& exec) {
+  Problem plain = pr;
+  plain.params.include_pad = false, plain.params.divisor = 0;
+  each_part(plain, x, y, extra, nullptr, exec,
+            [&](const Problem& problem, const View& in, const View& out, const View* weight, const View*,
+                const Exec& threads) {
+              fold_simple<Plain<T, Max>, T, T>(problem, in, out, nullptr, threads);
+              Scratch<T> memory;
+              const View low = dense_like(out, pr.rank, out.stride[1] == 1 && out.shape[1] > 1, x.dtype, memory);
+              mean<T>(problem, in, low, threads);
+              blend<T>(out, low, weight, pr.params.level, pr.rank);
+            });
+}
+
+// A reducer whose array beside x holds one value for all outputs, or one for each channel, is one whose parameter that
+// is. False: there is no such reducer.
+static bool as_parameter(const Problem& pr, double value, Problem& to) {
+  to = pr;
+  if (!(std::fabs(value) < HUGE_VAL)) return false;
+  if (pr.reducer == Reducer::GeM && value > 0) {
+    to.reducer = Reducer::PowerMean, to.params.p = value;
+    return true;
+  }
+  if (pr.reducer == Reducer::Boltzmann && value != 0) {
+    to.reducer = Reducer::Soft, to.params.beta = value;
+    return true;
+  }
+  return false;
+}
+
+// Whether all values of channels [c, c + n) are the first of them: whoever spreads one value out gets the same bits.
+template <class A>
+static bool even(const View& extra, int rank, i64 c, i64 n) {
+  const View part = part_of(extra, 0, extra.shape[0], c, n, sizeof(A));
+  const A* const values = static_cast<const A*>(part.data);
+  i64 o[5] = {}, total = 1;
+  for (int i = 0; i < 2 + rank; ++i) total *= part.stride[i] == 0 ? 1 : part.shape[i];
+  for (i64 k = 0; k < total; ++k) {
+    i64 at = 0;
+    for (int i = 0; i < 2 + rank; ++i) at += o[i] * part.stride[i];
+    if (values[at] != values[0]) return false;
+    for (int i = 1 + rank; i >= 0; --i) {
+      if (part.stride[i] == 0) continue;
+      if (++o[i] < part.shape[i]) break;
+      o[i] = 0;
+    }
+  }
+  return true;
+}
+
+template <class T>
+static bool by_parameter(const Problem& pr, const View& x, const View& y, const View& extra, const Exec& exec) {
+  using A = acc_t<T>;
+  const i64 C = y.shape[1];
+  const bool one = even<A>(extra, pr.rank, 0, C);
+  if (!one && x.stride[1] == 1) return false;
+  const i64 channels = one ? 1 : C;
+  Problem each;
+  const auto parameter = [&](i64 c) {
+    return as_parameter(pr, double(static_cast<A*>(extra.data)[c * extra.stride[1]]), each);
+  };
+  for (i64 c = 0; c < channels; ++c)
+    if (!parameter(c) || (!one && !even<A>(extra, pr.rank, c, 1))) return false;
+  for (i64 c = 0; c < channels; ++c) {
+    parameter(c);
+    const auto cut = [&](const View& v) { return one ? v : part_of(v, 0, v.shape[0], c, 1, itemsize_of(v.dtype)); };
+    const View in = cut(x), out = cut(y);
+    forward_t<T>(each, in, out, nullptr, nullptr, nullptr, exec);
+  }
+  return true;
+}
+
 static const char* forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                            const View* lse, const View* extra, const Exec& exec) {
+  if (pr.reducer == Reducer::Mixed && x.dtype == DType::f32) return mixed<float>(pr, x, y, extra, exec), nullptr;
+  if (pr.reducer == Reducer::Mixed && x.dtype == DType::f64) return mixed<double>(pr, x, y, extra, exec), nullptr;
+  if ((pr.reducer == Reducer::GeM || pr.reducer == Reducer::Boltzmann) &&
+      with_float_type(x.dtype, [&](auto t) { return by_parameter<decltype(t)>(pr, x, y, *extra, exec); }))
+    return nullptr;
   if (whole(pr.reducer)) return whole_window(pr, x, y, offsets, indices, extra, exec);
   return with_type(x.dtype, [&](auto t) { return forward_t<decltype(t)>(pr, x, y, offsets, indices, lse, exec); });
 }
@@ -230,7 +349,7 @@ static const char* unpool_t(const View& small, const View& indices, const View& 
       const auto place = [&](i64 flat) {
         i64 q[3];
         for (int i = rank - 1; i >= 0; --i) q[i] = flat % large.shape[2 + i], flat /= large.shape[2 + i];
-        return at(large, rank, n, c, q);
+        return place_of(large, rank, n, c, q);
       };
       const auto index_at = [&](i64 at_index) { return static_cast<i64*>(indices.data)[at_index]; };
       bool inside = true;
@@ -250,12 +369,12 @@ static const char* unpool_t(const View& small, const View& indices, const View& 
         if constexpr (Back)
           writer[index_at(k)] = k;
         else
-          static_cast<T*>(large.data)[place(index_at(k))] = static_cast<T*>(small.data)[at(small, rank, n, c, o)];
+          static_cast<T*>(large.data)[place(index_at(k))] = static_cast<T*>(small.data)[place_of(small, rank, n, c, o)];
       });
       if constexpr (Back)
         each_output(indices, rank, plane, [&](i64, i64, const i64 o[3], i64 k) {
           const i64 to = index_at(k);
-          static_cast<T*>(small.data)[at(small, rank, n, c, o)] =
+          static_cast<T*>(small.data)[place_of(small, rank, n, c, o)] =
               writer[to] == k ? static_cast<T*>(large.data)[place(to)] : T{};
         });
     }
@@ -271,7 +390,17 @@ static const char* unpool_backward(const View& dout, const View& indices, const 
   return with_type(dx.dtype, [&](auto t) { return unpool_t<decltype(t), true>(dx, indices, dout, rank, exec); });
 }
 
+template <class A>
+static void elementary(Elementary f, double p, const A* x, A* y, i64 n) {
+  map_row(x, y, n, [&](vec<A> v) {
+    return f == Elementary::exp   ? exp_v(v)
+           : f == Elementary::log ? log_v(v)
+           : f == Elementary::pow ? pow_v(v, p)
+                                  : cbrt_v(v);
+  });
+}
+
 extern const KernelTable kernels;
-const KernelTable kernels = {forward, backward, unpool, unpool_backward};
+const KernelTable kernels = {forward, backward, unpool, unpool_backward, elementary<float>, elementary<double>};
 
 }  // namespace poolkit::POOLKIT_ISA_NS

@@ -14,6 +14,8 @@ struct KernelTable {
                           const View* offsets, const View* extra, const View* dextra, const Exec&);
   const char* (*unpool)(const View& x, const View& indices, const View& out, int rank, const Exec&);
   const char* (*unpool_backward)(const View& dout, const View& indices, const View& dx, int rank, const Exec&);
+  void (*elementary_f32)(Elementary, double p, const float* x, float* y, i64 n);
+  void (*elementary_f64)(Elementary, double p, const double* x, double* y, i64 n);
 };
 
 }  // namespace poolkit

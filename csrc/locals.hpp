@@ -7,17 +7,6 @@
 
 namespace poolkit::POOLKIT_ISA_NS {
 
-static inline vec<double> exp_v(vec<double> x) {
-  for (int l = 0; l < lanes<double>; ++l) x[l] = ::exp(x[l]);
-  return x;
-}
-
-template <class A>
-static inline vec<A> each_lane(vec<A> x, double (*f)(double)) {
-  for (int l = 0; l < lanes<A>; ++l) x[l] = A(f(double(x[l])));
-  return x;
-}
-
 template <class A>
 static inline vec<A> all(double x) {
   return splat<vec<A>, A>(A(x));
@@ -52,14 +41,14 @@ struct Moment final : Atom<A> {
   }
   void value(const Block<A>& b) override {
     const V v = variance(b, mean_of(b));
-    store(b.y, Root ? each_lane<A>(v, ::sqrt) : v);
+    store(b.y, Root ? sqrt_v(v) : v);
   }
   void slopes(const Block<A>& b) override {
     const V mean = mean_of(b);
     V scale = all<A>((Root ? 1.0 : 2.0) / divisor(b.n));
     if (Root) {
       // A window of equal cells has no slope: 0 by agreement.
-      const V y = each_lane<A>(variance(b, mean), ::sqrt);
+      const V y = sqrt_v(variance(b, mean));
       scale = y == V{} ? V{} : scale / y;
     }
     for (i64 t = 0; t < b.n; ++t) store(b.slopes + t * L, (b.tap(t) - mean) * scale);
@@ -243,7 +232,7 @@ struct Ada final : Atom<A> {
   bool inverse_distance() const { return pr.params.mode == 1; }
   // How like x is to m: Dice-Soerensen 2 |x m| / (x^2 + m^2), or the logarithm of 1 / (|x - m| + eps).
   V likeness(V x, V m) const {
-    if (inverse_distance()) return -each_lane<A>(absolute<A>(x - m) + all<A>(pr.params.eps), ::log);
+    if (inverse_distance()) return -log_v(absolute<A>(x - m) + all<A>(pr.params.eps));
     const V r = ratio(x, m);
     return all<A>(2) * r / (all<A>(1) + r * r);
   }
@@ -353,11 +342,11 @@ struct GeM final : Atom<A> {
     V sum{}, logs{};
     A* const log_rows = logs_.take(b.n * L);
     for (i64 t = 0; t < b.n; ++t) {
-      const V x = clamped(t), log = each_lane<A>(x == top ? all<A>(1) : x / top, ::log), power = exp_v(p * log);
+      const V x = clamped(t), log = log_v(x == top ? all<A>(1) : x / top), power = exp_v(p * log);
       store(log_rows + t * L, log);
       sum = sum + power, logs = logs + (power > zero ? power * log : zero);
     }
-    const V log_root = each_lane<A>(sum / all<A>(double(b.n)), ::log) / p;
+    const V log_root = log_v(sum / all<A>(double(b.n))) / p;
     const V y = with_nan(b, top == zero ? zero : top == all<A>(HUGE_VAL) ? top : top * exp_v(log_root));
     store(b.y, y);
     if (!back) return;

@@ -58,14 +58,29 @@ struct Larger {
   }
 };
 
-// Above this many taps a lane is sorted alone: the network's comparators grow faster than n log n.
-constexpr i64 network_limit = 512;
+// Above this many taps a lane is sorted alone: the network's comparators grow faster than n log n. Up to register_limit
+// a window is sorted without going through memory.
+constexpr i64 network_limit = 512, register_limit = 9;
+
+template <int N, class A>
+static void sort_in_registers(const A* taps, A* sorted) {
+  vec<A> v[N];
+  for (int t = 0; t < N; ++t) v[t] = load<vec<A>>(taps + t * lanes<A>);
+  Network<N>::sort(v);
+  for (int t = 0; t < N; ++t) store(sorted + t * lanes<A>, v[t]);
+}
 
 // Rows to rows, the largest value of each lane first; lanes with a NaN hold anything.
 template <class A>
 static void sort_rows(const A* taps, A* sorted, i64 n, Scratch<A>& scratch) {
   using V = vec<A>;
   constexpr int L = lanes<A>;
+  if (n <= register_limit) {
+    [&]<std::size_t... K>(std::index_sequence<K...>) {
+      ((n == i64(K + 1) && (sort_in_registers<int(K + 1)>(taps, sorted), true)) || ...);
+    }(std::make_index_sequence<register_limit>{});
+    return;
+  }
   if (n <= network_limit) {
     std::memcpy(sorted, taps, n * L * sizeof(A));
     each_comparator(n, [&](i64 i, i64 j) {
@@ -94,29 +109,25 @@ static auto nan_lanes(const Block<A>& b) {
 
 template <class A>
 static vec<A> with_nan(const Block<A>& b, vec<A> y) {
-  if constexpr (std::is_floating_point_v<A>) {
-    vec<A> bad{};
-    for (i64 t = 0; t < b.n; ++t) bad = b.tap(t) != b.tap(t) ? b.tap(t) : bad;
-    return bad != bad ? bad : y;
-  } else {
+  if constexpr (std::is_floating_point_v<A>)
+    return with_nans(y, reinterpret_cast<const vec<A>*>(b.taps), b.n);
+  else
     return y;
-  }
 }
 
 // The first tap that is y, or the first NaN where y is one.
 template <class A>
 static void choose_first(const Block<A>& b, vec<A> y) {
-  constexpr int L = lanes<A>;
-  A value[L];
-  store(value, y);
-  for (int l = 0; l < L; ++l) {
-    i64 t = 0;
-    if (value[l] != value[l])
-      while (t < b.n - 1 && b.taps[t * L + l] == b.taps[t * L + l]) ++t;
-    else
-      while (t < b.n - 1 && b.taps[t * L + l] != value[l]) ++t;
-    b.chosen[l] = std::int32_t(t);
+  using I = index_t<A>;
+  vec<I> place{};
+  for (i64 t = b.n - 1; t >= 0; --t) {
+    const vec<A> x = b.tap(t);
+    const auto here = (x == y) | ((x != x) & (y != y));
+    place = here ? vec<I>{} + I(t) : place;
   }
+  I list[lanes<A>];
+  store(list, place);
+  for (int l = 0; l < lanes<A>; ++l) b.chosen[l] = std::int32_t(list[l]);
 }
 
 // The weight of each rank, largest value first, in windows of n taps.
@@ -192,7 +203,7 @@ struct Ranked : Atom<A> {
   // Rank of every tap among the others, the largest first; of equal taps the first is the larger one.
   template <class Fn>
   void each_rank(const Block<A>& b, Fn&& fn) {
-    using I = std::conditional_t<sizeof(A) == 8, std::int64_t, std::int32_t>;
+    using I = index_t<A>;
     if (b.n <= pairwise_limit) {
       for (i64 t = 0; t < b.n; ++t) {
         vec<I> rank{};

@@ -54,6 +54,7 @@ struct Io {
   virtual ~Io() = default;
   // A block is about to be folded: source positions from[i] <= p < to[i] on each axis.
   virtual void begin(const Spot&, const i64* /*to*/) {}
+  // A component after the first finds in dst what the one before it loaded.
   virtual void load(int component, const Spot&, i64 n, Row dst) = 0;
   virtual void finish(const Row* components, const Spot&, i64 n) = 0;
   // Whether load and finish take spots of several rows.

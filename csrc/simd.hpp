@@ -67,6 +67,47 @@ static inline auto first_lanes(i64 n) {
   return iota(std::make_index_sequence<lanes<A>>{}) < splat<M, I>(I(n));
 }
 
+template <class A>
+using index_t =
+    std::conditional_t<sizeof(A) == 8, std::int64_t, std::conditional_t<sizeof(A) == 4, std::int32_t, std::int16_t>>;
+
+// Whether any lane of a comparison holds.
+template <class M>
+static inline bool any_lane(M mask) {
+  std::int64_t words[sizeof mask / 8], found = 0;
+  std::memcpy(words, &mask, sizeof mask);
+  for (const std::int64_t word : words) found |= word;
+  return found != 0;
+}
+
+// n elements, 0 <= n <= lanes, in the first lanes; the others are 0, and nothing beyond the n is read.
+template <class A>
+static inline vec<A> load_first(const A* p, i64 n) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<A, float>) return vec<A>(_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p));
+  if constexpr (std::is_same_v<A, double>) return vec<A>(_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<A, float>) return vec<A>(_mm256_maskload_ps(p, __m256i(first_lanes<A>(n))));
+  if constexpr (std::is_same_v<A, double>) return vec<A>(_mm256_maskload_pd(p, __m256i(first_lanes<A>(n))));
+#endif
+  vec<A> v{};
+  std::memcpy(&v, p, n * sizeof(A));
+  return v;
+}
+
+// The first n lanes of v, 0 <= n <= lanes; nothing beyond them is touched.
+template <class A>
+static inline void store_first(A* p, vec<A> v, i64 n) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<A, float>) return _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), __m512(v));
+  if constexpr (std::is_same_v<A, double>) return _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), __m512d(v));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<A, float>) return _mm256_maskstore_ps(p, __m256i(first_lanes<A>(n)), __m256(v));
+  if constexpr (std::is_same_v<A, double>) return _mm256_maskstore_pd(p, __m256i(first_lanes<A>(n)), __m256d(v));
+#endif
+  std::memcpy(p, &v, n * sizeof(A));
+}
+
 // Elements 0, 2, 4 ... and 1, 3, 5 ... of the pair a, b.
 template <class V>
 static inline V evens(V a, V b) {
@@ -118,27 +159,27 @@ template <class V>
 #endif
 }
 
-// a, but NaN in every lane in which one of the N vectors v has a NaN. x86 looks for two of them in one step.
-template <int N, class V>
-[[gnu::always_inline]] static inline V with_nans(V a, const V* v) {
+// a, but NaN in every lane in which one of the n vectors v has a NaN. x86 looks for two of them in one step.
+template <class V>
+[[gnu::always_inline]] static inline V with_nans(V a, const V* v, i64 n) {
 #if defined(__AVX512F__)
   if constexpr (std::is_same_v<V, vec<float>>) {
     __mmask16 ordered = 0xffff;
-    for (int i = 0; i < N; i += 2)
-      ordered = _mm512_mask_cmp_ps_mask(ordered, __m512(v[i]), __m512(v[i + 1 < N ? i + 1 : i]), _CMP_ORD_Q);
+    for (i64 i = 0; i < n; i += 2)
+      ordered = _mm512_mask_cmp_ps_mask(ordered, __m512(v[i]), __m512(v[i + 1 < n ? i + 1 : i]), _CMP_ORD_Q);
     return V(_mm512_mask_blend_ps(ordered, _mm512_set1_ps(__builtin_nanf("")), __m512(a)));
   } else {
     __mmask8 ordered = 0xff;
-    for (int i = 0; i < N; i += 2)
-      ordered = _mm512_mask_cmp_pd_mask(ordered, __m512d(v[i]), __m512d(v[i + 1 < N ? i + 1 : i]), _CMP_ORD_Q);
+    for (i64 i = 0; i < n; i += 2)
+      ordered = _mm512_mask_cmp_pd_mask(ordered, __m512d(v[i]), __m512d(v[i + 1 < n ? i + 1 : i]), _CMP_ORD_Q);
     return V(_mm512_mask_blend_pd(ordered, _mm512_set1_pd(__builtin_nan("")), __m512d(a)));
   }
 #else
   // All bits set are a NaN.
   using I = vec<std::conditional_t<sizeof(a[0]) == 8, std::int64_t, std::int32_t>>;
   I nan{};
-  for (int i = 0; i < N; i += 2) {
-    const V b = v[i], c = v[i + 1 < N ? i + 1 : i];
+  for (i64 i = 0; i < n; i += 2) {
+    const V b = v[i], c = v[i + 1 < n ? i + 1 : i];
 #if defined(__AVX2__)
     if constexpr (std::is_same_v<V, vec<float>>)
       nan |= I(_mm256_cmp_ps(__m256(b), __m256(c), _CMP_UNORD_Q));
@@ -155,6 +196,10 @@ template <int N, class V>
   }
   return V(I(a) | nan);
 #endif
+}
+template <int N, class V>
+[[gnu::always_inline]] static inline V with_nans(V a, const V* v) {
+  return with_nans(a, v, N);
 }
 
 // Lane i of the result is lane i + W (modulo the lanes).

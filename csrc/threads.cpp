@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "loop.hpp"
+
 namespace poolkit {
 namespace {
 
@@ -41,30 +43,6 @@ int default_threads() {
   if (const int n = from_environment("OMP_NUM_THREADS")) return n;
   return std::min(usable_cpus(), most_threads);
 }
-
-// One loop, shared out in pieces that threads take as they become free.
-struct Loop {
-  Body body;
-  void* env;
-  i64 n, piece;
-  std::atomic<i64> next{0};
-  std::exception_ptr error;
-  std::mutex error_mutex;
-
-  void work() {
-    for (;;) {
-      const i64 begin = next.fetch_add(piece, std::memory_order_relaxed);
-      if (begin >= n) return;
-      try {
-        body(env, begin, std::min(n, begin + piece));
-      } catch (...) {
-        const std::lock_guard lock(error_mutex);
-        if (!error) error = std::current_exception();
-        next.store(n, std::memory_order_relaxed);
-      }
-    }
-  }
-};
 
 thread_local bool inside_loop = false;
 
@@ -164,9 +142,7 @@ void run_shared(void*, i64 n, i64 grain, Body body, void* env) {
     s.pool = new Pool(threads);
     s.pool_threads = threads;
   }
-  // A few pieces a thread even out the ends; each is at least the grain.
-  const i64 share = n / (i64(threads) * 4) + 1;
-  Loop loop{body, env, n, std::max(grain, share), {}, {}, {}};
+  Loop loop{body, env, n, piece_of(n, grain, threads), {}, {}, {}};
   inside_loop = true;
   s.pool->run(loop);
   inside_loop = false;

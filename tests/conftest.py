@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import numpy as np
 import pytest
 
 from poolkit import _core
+
+# Where a test or an example imports Keras, without a process of its own for each back end.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 _empty = np.empty
 

@@ -198,6 +198,11 @@ TOLERANCE = {"float64": 1e-13, "float32": 6e-7, "float16": 1.1e-3, "bfloat16": 8
 GRADIENT_TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-2, "bfloat16": 0.15}
 
 
+def scale_of(values: np.ndarray) -> float:
+    """Sums of cells of both signs cancel: their error is relative to the cells, not to the sum."""
+    return max(float(np.abs(values).max()), 0.5)
+
+
 def assert_close(actual: np.ndarray, wanted: np.ndarray, tolerance: float, scale: float | None = None) -> None:
     """Equal where NaN or infinite; elsewhere within `tolerance` relative to the value (or to `scale`)."""
     actual = np.asarray(actual).astype(np.float64)

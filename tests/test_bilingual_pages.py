@@ -9,6 +9,7 @@ from test_readme import ROOT, blocks
 TWINS = sorted((ROOT / "docs").glob("*.zh-CN.md"))
 # Those made from the catalogue have no examples, and a test of their own.
 PAGES = [path.with_name(path.name.replace(".zh-CN", "")) for path in TWINS if path.stem != "choosing.zh-CN"]
+NEEDED = {"jax": ("jax", "flax", "equinox"), "numpy": ("dask",)}  # else torch: the others are about poolkit.nn
 BOTH = [page for english in PAGES for page in (english, english.with_suffix(".zh-CN.md"))]
 
 
@@ -18,7 +19,8 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("page", BOTH, ids=lambda path: path.name)
 def test_examples_run(page: Path) -> None:
-    pytest.importorskip("torch", reason="the examples are about poolkit.nn")
+    for package in NEEDED.get(page.name.split(".")[0], ("torch",)):
+        pytest.importorskip(package, reason="the page's examples are about it")
     names: dict[str, object] = {}
     assert blocks(page, "python")
     for block in blocks(page, "python"):

@@ -28,6 +28,7 @@ from support import (
     integer_data,
     plan_of,
     run,
+    scale_of,
     uniforms_of,
 )
 
@@ -50,13 +51,8 @@ def check(x, case, reducer, dtype, pooled, grad, dx):
             got, dx, 1.1 * float(np.finfo(np.float16).eps) * 8 if dtype == "bfloat16" else TOLERANCE[dtype], 1.0
         )
     else:
-        assert_close(y, pooled.values, TOLERANCE[dtype], _scale(pooled.values))
-        assert_close(got, dx, GRADIENT_TOLERANCE[dtype], _scale(dx))
-
-
-def _scale(values):
-    """Sums of cells of both signs cancel: their error is relative to the cells, not to the sum."""
-    return max(float(np.abs(values).max()), 0.5)
+        assert_close(y, pooled.values, TOLERANCE[dtype], scale_of(pooled.values))
+        assert_close(got, dx, GRADIENT_TOLERANCE[dtype], scale_of(dx))
 
 
 def test_no_reducer_and_no_window_is_left_out():

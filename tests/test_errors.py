@@ -465,7 +465,12 @@ class TestCompiledCore:
             {"offsets": np.full((1, 1, 2, 2), -(2**31), np.int32)},
             {"reducer": 4},
             {"reducer": 7},
-            {"reducer": 8, "x": np.zeros((1, 1, 4, 4), np.float32), "y": np.ones((1, 1, 2, 2), np.float32)},
+            {
+                "reducer": 8,
+                "x": np.zeros((1, 1, 4, 4), np.float32),
+                "y": np.ones((1, 1, 2, 2), np.float32),
+                "lse": np.ones((1, 1, 2, 3), np.float32),
+            },
             {"reducer": 5, "x": np.zeros((1, 1, 4, 5), np.float32), "y": np.ones((1, 1, 2, 2), np.float32)},
             {"reducer": 5, "x": np.zeros((1, 1, 4, 4), np.float32), "y": np.ones((1, 1, 3, 2), np.float32)},
         ],

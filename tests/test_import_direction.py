@@ -1,4 +1,4 @@
-"""Imports go one way: cli, lab -> nn, keras, jax -> torch -> functional -> reducer, window -> plan -> errors."""
+"""Imports go one way: cli, lab -> keras -> nn, jax -> torch -> functional -> reducer, window -> plan -> errors."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ ROOT = Path(poolkit.__file__).parent
 LAYERS = [
     {"errors"},
     {"plan", "_core"},
-    {"fractional"},
+    {"fractional", "blur", "levels"},
     {"reducer", "window", "threads"},
-    {"reference", "arrays"},
+    {"reference", "arrays", "plan_text"},
     {"pooling"},
     {"unpooling"},
     {"functional"},
     {"named"},
     {"__init__"},
     {"torch", "catalog"},
-    {"nn", "keras", "jax"},
-    {"surgery"},
+    {"nn", "jax", "dask"},
+    {"keras", "surgery"},
     {"show"},
+    {"bench"},
     {"lab", "explorer"},
     {"cli", "__main__"},
 ]
-HEAVY = {"torch", "jax", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2", "sklearn", "onnx"}
-NUMPY_ONLY = {"errors", "plan", "fractional", "window", "reducer", "reference", "arrays"}
-NUMPY_ONLY |= {"pooling", "unpooling", "functional", "named"}
+HEAVY = {"torch", "jax", "dask", "zarr", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2"}
+HEAVY |= {"sklearn", "onnx"}
+NUMPY_ONLY = {"errors", "plan", "plan_text", "fractional", "window", "reducer", "reference", "arrays"}
+NUMPY_ONLY |= {"blur", "levels", "pooling", "unpooling", "functional", "named"}
 
 
 def modules():

@@ -49,7 +49,7 @@ def test_a_nan_spoils_its_own_windows_and_no_other(reducer, width, dtype):
         spoiled = np.zeros(y.shape, bool)
         spoiled[..., max(at - 1, 0) : at + 2] = True
         np.testing.assert_array_equal(np.isnan(y.astype(np.float64)), spoiled)
-        if reducer.core == "softmax" or isinstance(reducer, pk.Lp | pk.PowerMean | pk.RMS):
+        if reducer.core == "softmax" or isinstance(reducer, pk.Lp | pk.PowerMean | pk.RMS | pk.GeM | pk.Boltzmann):
             # a row with a NaN may take another path, which rounds differently in the last place
             assert_close(y[~spoiled], untouched[~spoiled].astype(np.float64), TOLERANCE[dtype], 0.5)
         else:
@@ -322,3 +322,15 @@ def test_half_maxima_are_exact():
 def test_single_cell_windows(reducer):
     x = np.abs(np.random.default_rng(0).standard_normal((1, 2, 19))).astype(np.float32) + 0.5
     np.testing.assert_allclose(pk.pool(x, S(1), reducer), x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("p", [50.0, 300.0, 1e4])
+def test_large_powers_neither_overflow_nor_vanish(dtype, p):
+    x = (np.abs(float_data((2, 3, 6, 20))) * 1.7 + 0.1).astype(dtype)
+    cells = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (2, 2), (2, 3))[:, :, ::2, ::2]
+    top = cells.max((-2, -1))
+    total = ((cells / top[..., None, None]) ** p).sum((-2, -1))
+    for reducer, sums in ((pk.Lp(p), total), (pk.PowerMean(p), total / 4)):
+        want = top * sums ** (1 / p)
+        np.testing.assert_allclose(pk.pool(x, S(2), reducer), want, rtol=1e-6 if dtype == "float32" else 1e-14)

@@ -6,8 +6,9 @@
 array([[[[ 5.,  7.],
          [13., 15.]]]])
 
-The named functions (`max_pool2d` and the rest) are one line over `pool`. NumPy arrays and torch tensors go in, the same
-kind comes out. `poolkit.nn` holds torch modules; it and the other front ends load on first use.
+The named functions (`max_pool2d` and the rest) are one line over `pool`. NumPy arrays, torch tensors and JAX arrays go
+in, the same kind comes out; `poolkit.dask` pools images larger than memory. `poolkit.nn` holds torch modules; it and
+the other front ends load on first use.
 """
 
 from __future__ import annotations
@@ -267,16 +268,18 @@ __all__ = [
 ]
 
 # Loaded on first use: each pulls in a framework, or data that a pooling does not need.
-_LAZY = frozenset({"catalog", "jax", "keras", "lab", "nn", "reference", "surgery", "torch"})
-# Of poolkit.surgery, which is about torch models.
-_SURGERY = frozenset({"accelerate", "accelerated", "find_pools", "restore", "swap"})
+_LAZY = frozenset({"catalog", "dask", "jax", "keras", "lab", "nn", "reference", "surgery", "torch"})
+# Functions about models, and the module of each.
+_LAZY_FUNCTIONS = {"export_onnx": "poolkit.torch.export"} | dict.fromkeys(
+    ("accelerate", "accelerated", "find_pools", "restore", "swap"), "poolkit.surgery"
+)
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"poolkit.{name}")
-    if name in _SURGERY:
-        return getattr(importlib.import_module("poolkit.surgery"), name)
+    if name in _LAZY_FUNCTIONS:
+        return getattr(importlib.import_module(_LAZY_FUNCTIONS[name]), name)
     if name == "__version__":
         metadata = importlib.import_module("importlib.metadata")
         try:
@@ -287,4 +290,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_LAZY, *_SURGERY, "__version__"})
+    return sorted({*__all__, *_LAZY, *_LAZY_FUNCTIONS, "__version__"})

@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -79,20 +79,79 @@ def _code(dtype: np.dtype[Any]) -> int | None:
 
 
 def check_array(value: object, name: str = "input x") -> Array:
-    """`value` as an array the core can read: numeric, native byte order, aligned; a copy only where it is not."""
+    """`value` as an array the core can read: numeric, native byte order, aligned; a copy only where it is not.
+
+    Besides NumPy arrays everything with the buffer protocol or `__dlpack__` is one.
+    """
     kind = type(value)
-    if not issubclass(kind, np.ndarray) or hasattr(value, "mask"):  # a masked array's mask must not be ignored
-        raise PoolTypeError(
-            f"{name}={show(value)}",
-            f"{name} is a NumPy array or a torch tensor, here {kind.__name__}",
-            "convert it first, for example with numpy.asarray(x)",
-        )
-    array: Array = np.asarray(value)  # a subclass such as memmap as the plain array it is
+    if hasattr(value, "mask"):  # a masked array's mask must not be ignored
+        raise _no_array(value, name)
+    array: Array = np.asarray(value) if issubclass(kind, np.ndarray) else _borrowed(value, name)
     dtype_code(array, name)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     elif not array.flags.aligned:
         array = array.copy()
+    return array
+
+
+def _borrowed(value: Any, name: str) -> Array:
+    """A view of an object that is no NumPy array."""
+    try:
+        array = np.asarray(memoryview(value))
+        # ctypes spells the native byte order out, which the core's formats do not.
+        return array.view(array.dtype.newbyteorder("=")) if array.dtype.isnative else array
+    except (TypeError, ValueError, BufferError):
+        pass
+    if not hasattr(value, "__dlpack__"):
+        raise _no_array(value, name)
+    try:
+        return np.from_dlpack(value)
+    except Exception as error:
+        raise PoolTypeError(
+            f"{name}={show(value)}",
+            f"{name} is in the memory of the CPU, of a dtype that NumPy knows, here {type(value).__name__}: {error}",
+            "move or convert it first",
+        ) from error
+
+
+def _no_array(value: object, name: str) -> PoolTypeError:
+    return PoolTypeError(
+        f"{name}={show(value)}",
+        f"{name} is a NumPy array, an object with the buffer protocol or __dlpack__, a torch tensor or a JAX array, "
+        f"here {type(value).__name__}",
+        "convert it first, for example with numpy.asarray(x)",
+    )
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], x: Array, name: str = "out") -> Array:
+    """`out` itself, if results of this shape and dtype can be written into it while `x` is read."""
+    if not issubclass(type(out), np.ndarray) or hasattr(out, "mask"):
+        raise PoolTypeError(
+            f"{name}={show(out)}", f"{name} is a NumPy array, here {type(out).__name__}", "pass numpy.empty(...)"
+        )
+    array = cast("Array", out)
+    if array.dtype != dtype or not array.dtype.isnative:
+        raise PoolTypeError(
+            f"{name} of dtype {array.dtype}", f"{name} has the dtype of the result, here {dtype}", f"pass {dtype}"
+        )
+    if array.shape != shape:
+        raise PoolError(
+            f"{name} of shape {array.shape}", f"{name} has the shape of the result, here {shape}", f"pass {shape}"
+        )
+    broken = [axis for axis, size in enumerate(shape) if size > 1 and array.strides[axis] == 0]
+    if not array.flags.writeable or not array.flags.aligned or broken:
+        raise PoolError(
+            f"{name} of shape {array.shape} and strides {array.strides}",
+            f"{name} can be written to, is aligned, and has a cell of its own for each result",
+            "pass numpy.empty(...)",
+        )
+    if np.may_share_memory(array, x):
+        raise PoolError(
+            f"{name} in the memory of the input x",
+            f"{name} and the input x lie apart: results are written while the input is read",
+            "pass an array of its own, or none",
+        )
     return array
 
 
@@ -154,16 +213,31 @@ def extra_of(reducer: Reducer, shape: tuple[int, ...], dtype: np.dtype[Any], see
     return np.broadcast_to(values, shape) if reducer.extra == "outputs" else values[np.newaxis, np.newaxis]
 
 
+def y_dtype(reducer: Reducer, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The output's dtype for an input's."""
+    return np.dtype(np.int64) if reducer.widens and dtype.kind in "iu" else dtype
+
+
 def forward(
-    x: Array, plan: Plan, reducer: Reducer, *, return_indices: bool = False, save: bool = False, seed: int | None = None
+    x: Array,
+    plan: Plan,
+    reducer: Reducer,
+    *,
+    return_indices: bool = False,
+    save: bool = False,
+    seed: int | None = None,
+    out: Sequence[Array] = (),
 ) -> tuple[Array, Array | None, Saved | None]:
-    """Pools ``x`` of logical shape (N, C, spatial...); gives y, the indices and what `backward` needs."""
+    """Pools ``x`` of logical shape (N, C, spatial...); gives y, the indices and what `backward` needs.
+
+    `out` holds y and, if they are wanted, the indices, when there is memory for them already.
+    """
     check_reducer(reducer, x.dtype)
     reducer.check(plan)
     code = dtype_code(x)
     shape, last = (*x.shape[:2], *plan.out_shape), is_channels_last(x)
-    y = empty(shape, np.int64 if reducer.widens and x.dtype.kind in "iu" else x.dtype, last)
-    indices = empty(shape, np.int64, last) if return_indices else None
+    y = out[0] if out else empty(shape, y_dtype(reducer, x.dtype), last)
+    indices = (out[1] if out else empty(shape, np.int64, last)) if return_indices else None
     keeps = reducer.keeps if save else ()
     offsets = empty(shape, offset_dtype(plan), last) if "offsets" in keeps else None
     lse = empty(shape, np.float64 if x.dtype == np.float64 else np.float32, last) if "lse" in keeps else None
@@ -226,9 +300,10 @@ def backward(grad: Array, saved: Saved) -> Array:
     return dx
 
 
-def unpool(x: Array, indices: Array, sizes: Sequence[int]) -> Array:
+def unpool(x: Array, indices: Array, sizes: Sequence[int], out: Array | None = None) -> Array:
     """Scatters x (N, C, spatial...) to the flat plane positions `indices` of zeros of spatial shape `sizes`."""
-    out = empty((*x.shape[:2], *sizes), x.dtype, is_channels_last(x), f"output_size={tuple(sizes)}")
+    if out is None:
+        out = empty((*x.shape[:2], *sizes), x.dtype, is_channels_last(x), f"output_size={tuple(sizes)}")
     if x.shape[0] == 0:
         return out
     status = _core.unpool(raw(x), indices, raw(out), len(sizes), dtype_code(x))

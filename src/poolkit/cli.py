@@ -1,4 +1,4 @@
-"""The command ``poolkit``: only the door; the commands are in `poolkit.show.commands` and `poolkit.lab.commands`."""
+"""The command ``poolkit``: only the door; `poolkit.show`, `poolkit.bench` and `poolkit.lab` hold the commands."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def main() -> None:
         names = " and ".join(missing)
         sys.stderr.write(f"poolkit's command line needs {names}\ndo this   pip install 'poolkit[show]'\n")
         sys.exit(2)
+    from poolkit.bench.command import app
     from poolkit.lab.commands import app as lab
-    from poolkit.show.commands import app
 
     app.add_typer(lab)
     app()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 INT64_MAX = 2**63 - 1
 
@@ -28,8 +29,9 @@ class PoolError(ValueError):
     do this   pass a kernel_size of at least 1
     """
 
-    def __init__(self, gave: str, rule: str, do: str) -> None:
-        super().__init__(f"you gave  {gave}\nthe rule  {rule}\ndo this   {do}")
+    def __init__(self, gave: str, rule: str = "", do: str = "") -> None:
+        # Keras makes an error again from its message alone, to say which layer raised it.
+        super().__init__(f"you gave  {gave}\nthe rule  {rule}\ndo this   {do}" if rule else gave)
         self.gave, self.rule, self.do = gave, rule, do
 
     def __reduce__(self) -> tuple[type[PoolError], tuple[str, str, str]]:
@@ -40,6 +42,11 @@ class PoolError(ValueError):
         if "input x of" in self.gave:
             return self
         return type(self)(f"{self.gave}, input x of shape {tuple(shape)}", self.rule, self.do)
+
+    def renamed(self, names: Mapping[str, str]) -> PoolError:
+        """The same error where arguments have other names, such as those of Keras."""
+        words = re.compile(rf"\b({'|'.join(names)})\b(?! away)")  # "a stride away" is a distance, not an argument
+        return type(self)(*(words.sub(lambda word: names[word[0]], text) for text in (self.gave, self.rule, self.do)))
 
 
 class PoolTypeError(PoolError, TypeError):

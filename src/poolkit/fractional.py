@@ -21,18 +21,22 @@ def fractional_starts_shape(size: int, out: int, kernel: int) -> npt.NDArray[np.
     return fractional_starts(AxisPlan("starts", size, out, kernel), np.zeros(1, np.float64))
 
 
-def fractional_starts(axis: AxisPlan, uniforms: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Window starts ``[len(uniforms), out]``, worked out in the uniforms' own precision, as torch does."""
+def fractional_starts(axis: AxisPlan, uniforms: Any, xp: Any = np, integer: Any = np.int64) -> Any:
+    """Window starts ``[len(uniforms), out]``, worked out in the uniforms' own precision, as torch does.
+
+    `xp` is numpy, or another module with its functions, and `integer` its dtype for places.
+    """
     kind = uniforms.dtype.type
     room = axis.size - axis.kernel
-    starts = np.full((len(uniforms), axis.out), room, dtype=np.int64)
-    if axis.out > 1:
-        alpha = kind(room) / kind(axis.out - 1)
-        u = uniforms[:, None]
-        windows = np.arange(axis.out - 1).astype(uniforms.dtype)
-        places = ((windows + u) * alpha).astype(np.int64) - (u * alpha).astype(np.int64)
-        starts[:, :-1] = np.clip(places, 0, room)  # rounding must never carry a window past the end
-    return starts
+    last = xp.full((len(uniforms), 1), room, integer)
+    if axis.out == 1:
+        return last
+    alpha = kind(room) / kind(axis.out - 1)
+    u = uniforms[:, None]
+    windows = np.arange(axis.out - 1).astype(uniforms.dtype)
+    places = ((windows + u) * alpha).astype(integer) - (u * alpha).astype(integer)
+    # Rounding must never carry a window past the end.
+    return xp.concatenate([xp.clip(places, 0, room), last], axis=1)
 
 
 def tiled_lots(outs: Sequence[int], tiles: Tiles) -> int:
@@ -40,18 +44,20 @@ def tiled_lots(outs: Sequence[int], tiles: Tiles) -> int:
     return sum(outs) if tiles == "random" else len(outs)
 
 
-def tiled_starts(size: int, out: int, lots: npt.NDArray[Any], tiles: Tiles) -> npt.NDArray[np.int64]:
-    """Starts ``[1, out]`` of windows with ``k = size // out`` or ``k + 1`` cells that tile the input."""
+def tiled_starts(size: int, out: int, lots: Any, tiles: Tiles, xp: Any = np, integer: Any = np.int64) -> Any:
+    """Starts ``[1, out]`` of windows with ``k = size // out`` or ``k + 1`` cells that tile the input.
+
+    `xp` is numpy, or another module with its functions, and `integer` its dtype for places.
+    """
     k, rest = divmod(size, out)
-    windows = np.arange(out)
     if tiles == "random":
-        widths = np.full(out, k, np.int64)
-        widths[np.argsort(lots, kind="stable")[:rest]] += 1
-        return (np.cumsum(widths) - widths)[None]
+        places = xp.argsort(xp.argsort(lots, stable=True), stable=True)
+        widths = k + (places < rest).astype(integer)
+        return (xp.cumsum(widths) - widths)[None]
     # u = 0 would begin a window a cell early; the least uniform above it is as good.
-    u = max(float(lots[0]), 2.0**-24) * tiled_scale(size, out)
-    starts = np.ceil(size / out * (windows + u)).astype(np.int64) - 1
-    return np.clip(starts, *tiled_bounds(size, out))[None]
+    u = xp.maximum(lots[0], 2.0**-24) * tiled_scale(size, out)
+    starts = xp.ceil(size / out * (np.arange(out) + u)).astype(integer) - 1
+    return xp.clip(starts, *tiled_bounds(size, out, integer))[None]
 
 
 def tiled_scale(size: int, out: int) -> float:
@@ -60,11 +66,12 @@ def tiled_scale(size: int, out: int) -> float:
     return min((k + 2) / alpha - 1, (size + 1 - k) / alpha - (out - 1))
 
 
-def tiled_bounds(size: int, out: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def tiled_bounds(size: int, out: int, integer: Any = np.int64) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Where windows of k or k + 1 cells may start at all: rounding must carry none further."""
     k, windows = size // out, np.arange(out, dtype=np.int64)
     low = np.maximum(windows * k, size - (out - windows) * (k + 1))
-    return low, np.minimum(windows * (k + 1), size - (out - windows) * k)
+    high = np.minimum(windows * (k + 1), size - (out - windows) * k)
+    return low.astype(integer), high.astype(integer)
 
 
 def check_lots(samples: Any, count: int, name: str) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVa
 
 from poolkit.errors import entries, integer, number
 from poolkit.fractional import check_samples
-from poolkit.pooling import Array, pool, torch_backend
+from poolkit.pooling import Array, front_end, pool
 from poolkit.reducer import RMS, LogSumExp, Lp, Max, Mean, Min, PowerMean, Soft, Sum
 from poolkit.unpooling import unpool
 from poolkit.window import Adaptive, Fractional, Padding, Sliding, Style, per_axis, wrong_length
@@ -39,9 +39,9 @@ def by_rank(
 
     def of(rank: int) -> Callable[P, R]:
         def named(*args: P.args, **kwargs: P.kwargs) -> R:
-            torch = torch_backend(args[0]) if args else None
-            if torch is not None:
-                return torch.named(function, rank, args, kwargs)
+            front = front_end(args[0]) if args else None
+            if front is not None:
+                return front.named(function, rank, args, kwargs)
             return function(rank, *args, **kwargs)
 
         named.__name__ = named.__qualname__ = f"{function.__name__.lstrip('_')}{rank}d"
@@ -77,6 +77,7 @@ def _max_pool(
     return_indices: bool = False,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the largest cell of each window, over {n} axes; padding never wins.
 
@@ -87,7 +88,7 @@ def _max_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, Max(), return_indices=return_indices, data_format=data_format)
+    return pool(input, window, Max(), return_indices=return_indices, data_format=data_format, out=out)
 
 
 def _min_pool(
@@ -101,6 +102,7 @@ def _min_pool(
     return_indices: bool = False,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the smallest cell of each window, over {n} axes; padding never wins.
 
@@ -111,7 +113,7 @@ def _min_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, Min(), return_indices=return_indices, data_format=data_format)
+    return pool(input, window, Min(), return_indices=return_indices, data_format=data_format, out=out)
 
 
 def _avg_pool(
@@ -126,6 +128,7 @@ def _avg_pool(
     *,
     dilation: Ints = 1,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the mean of each window, over {n} axes.
 
@@ -140,7 +143,7 @@ def _avg_pool(
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
     if divisor_override is not None:
         divisor_override = integer(divisor_override, "divisor_override", 1)
-    return pool(input, window, Mean(count_include_pad, divisor_override), data_format=data_format)
+    return pool(input, window, Mean(count_include_pad, divisor_override), data_format=data_format, out=out)
 
 
 def _sum_pool(
@@ -153,6 +156,7 @@ def _sum_pool(
     ceil_mode: bool = False,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the sum of each window, over {n} axes; integers give int64.
 
@@ -163,7 +167,7 @@ def _sum_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, Sum(), data_format=data_format)
+    return pool(input, window, Sum(), data_format=data_format, out=out)
 
 
 def _lp_pool(
@@ -177,6 +181,7 @@ def _lp_pool(
     padding: Padding = 0,
     dilation: Ints = 1,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the p-norm ``(sum |x|**p) ** (1 / p)`` of each window, over {n} axes; any ``norm_type`` above 0, or inf.
 
@@ -188,7 +193,7 @@ def _lp_pool(
     """
     norm = Lp(number(norm_type, "norm_type", low=0.0, allow_inf=True))
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, norm, data_format=data_format)
+    return pool(input, window, norm, data_format=data_format, out=out)
 
 
 def _power_mean_pool(
@@ -203,6 +208,7 @@ def _power_mean_pool(
     p: float = 3.0,
     eps: float = 1e-6,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the generalized mean ``(mean max(x, eps)**p) ** (1 / p)`` of each window, over {n} axes.
 
@@ -213,7 +219,7 @@ def _power_mean_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, PowerMean(p, eps), data_format=data_format)
+    return pool(input, window, PowerMean(p, eps), data_format=data_format, out=out)
 
 
 def _rms_pool(
@@ -226,6 +232,7 @@ def _rms_pool(
     ceil_mode: bool = False,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the root of the mean square of each window, over {n} axes.
 
@@ -236,7 +243,7 @@ def _rms_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, RMS(), data_format=data_format)
+    return pool(input, window, RMS(), data_format=data_format, out=out)
 
 
 def _lse_pool(
@@ -251,6 +258,7 @@ def _lse_pool(
     beta: float = 1.0,
     mean: bool = True,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the smooth maximum ``log(mean exp(beta x)) / beta`` of each window, over {n} axes.
 
@@ -261,7 +269,7 @@ def _lse_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, LogSumExp(beta, mean), data_format=data_format)
+    return pool(input, window, LogSumExp(beta, mean), data_format=data_format, out=out)
 
 
 def _soft_pool(
@@ -275,6 +283,7 @@ def _soft_pool(
     *,
     beta: float = 1.0,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the softmax-weighted mean of each window, over {n} axes.
 
@@ -285,7 +294,7 @@ def _soft_pool(
     (2, 3{out})
     """
     window = sliding_of(rank, kernel_size, stride, padding, dilation, ceil_mode)
-    return pool(input, window, Soft(beta), data_format=data_format)
+    return pool(input, window, Soft(beta), data_format=data_format, out=out)
 
 
 def _adaptive(rank: int, output_size: Any) -> Adaptive:
@@ -304,6 +313,7 @@ def _adaptive_max_pool(
     return_indices: bool = False,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the largest cell of each of `output_size` windows that share out the input, over {n} axes.
 
@@ -314,7 +324,7 @@ def _adaptive_max_pool(
     (2, 3{out})
     """
     window = _adaptive(rank, output_size)
-    return pool(input, window, Max(), return_indices=return_indices, data_format=data_format)
+    return pool(input, window, Max(), return_indices=return_indices, data_format=data_format, out=out)
 
 
 def _adaptive_avg_pool(
@@ -323,6 +333,7 @@ def _adaptive_avg_pool(
     output_size: int | tuple[int | None, ...] | None,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Takes the mean of each of `output_size` windows that share out the input, over {n} axes.
 
@@ -332,7 +343,7 @@ def _adaptive_avg_pool(
     >>> pk.adaptive_avg_pool{n}d(np.zeros((2, 3{in})), 4).shape
     (2, 3{out})
     """
-    return pool(input, _adaptive(rank, output_size), Mean(), data_format=data_format)
+    return pool(input, _adaptive(rank, output_size), Mean(), data_format=data_format, out=out)
 
 
 def _fractional(
@@ -358,7 +369,7 @@ def _fractional(
             if len(given) != 1:
                 raise wrong_length(name, given, len(given), rank)
             ratios[place] = given[0]
-    if samples is not None and style == "torch" and torch_backend(input) is None:
+    if samples is not None and style == "torch" and front_end(input) is None:
         check_samples(samples, rank, "_random_samples")
     return Fractional(
         kernel_size,
@@ -387,6 +398,7 @@ def _fractional_max_pool(
     overlapping: bool = False,
     data_format: str = "channels_first",
     seed: int | None = None,
+    out: Any = None,
 ) -> Array:
     """Takes the largest cell of windows at pseudo-random places, over {n} axes (Graham, 2014).
 
@@ -399,7 +411,7 @@ def _fractional_max_pool(
     """
     layout = (style, pooling_ratio, pseudo_random, overlapping)
     window = _fractional(rank, input, kernel_size, output_size, output_ratio, _random_samples, *layout)
-    return pool(input, window, Max(), return_indices=return_indices, data_format=data_format, seed=seed)
+    return pool(input, window, Max(), return_indices=return_indices, data_format=data_format, seed=seed, out=out)
 
 
 def _fractional_avg_pool(
@@ -416,6 +428,7 @@ def _fractional_avg_pool(
     overlapping: bool = False,
     data_format: str = "channels_first",
     seed: int | None = None,
+    out: Any = None,
 ) -> Array:
     """Takes the mean of windows at pseudo-random places, over {n} axes.
 
@@ -427,7 +440,7 @@ def _fractional_avg_pool(
     """
     layout = (style, pooling_ratio, pseudo_random, overlapping)
     window = _fractional(rank, input, kernel_size, output_size, output_ratio, _random_samples, *layout)
-    return pool(input, window, Mean(), data_format=data_format, seed=seed)
+    return pool(input, window, Mean(), data_format=data_format, seed=seed, out=out)
 
 
 def _max_unpool(
@@ -440,6 +453,7 @@ def _max_unpool(
     output_size: Sequence[int] | None = None,
     *,
     data_format: str = "channels_first",
+    out: Any = None,
 ) -> Array:
     """Puts pooled values back where `max_pool{n}d` found them, zeros elsewhere.
 
@@ -458,7 +472,7 @@ def _max_unpool(
     >>> pk.max_unpool{n}d(y, indices, 2).shape == x.shape
     True
     """
-    return unpool(input, indices, kernel_size, stride, padding, output_size, rank, data_format)
+    return unpool(input, indices, kernel_size, stride, padding, output_size, rank, data_format, out)
 
 
 max_pool1d, max_pool2d, max_pool3d = by_rank(_max_pool)

@@ -53,6 +53,7 @@ def _of(kind: type[Reducer], name: str, example: str = "") -> tuple[Callable[...
     last += [Parameter("return_indices", Parameter.KEYWORD_ONLY, default=False)] * chooses
     last.append(Parameter("data_format", Parameter.KEYWORD_ONLY, default="channels_first"))
     last += [Parameter("seed", Parameter.KEYWORD_ONLY, default=None)] * seeded
+    last.append(Parameter("out", Parameter.KEYWORD_ONLY, default=None))
     signature = inspect.Signature([*plain, *last], return_annotation=Array)
 
     def function(*args: Any, **kwargs: Any) -> Array:
@@ -68,6 +69,7 @@ def _of(kind: type[Reducer], name: str, example: str = "") -> tuple[Callable[...
             return_indices=values.get("return_indices", False),
             data_format=values["data_format"],
             seed=values.get("seed"),
+            out=values["out"],
         )
 
     function.__name__ = function.__qualname__ = name

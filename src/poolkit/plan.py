@@ -128,6 +128,23 @@ class AxisPlan:
         return _frozen(upto - before + 1)
 
     @cached_property
+    def taps(self) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """Each window's cells, and whether they exist: ``[out, taps]``, of kind "starts" ``[planes or 1, out, taps]``.
+
+        Column k is tap k of the kernel. A tap that does not exist stands for the nearest of its window that does, so
+        that all of these cells are inside the input and a maximum over them is one over the window.
+
+        >>> AxisPlan("sliding", 4, 2, kernel=3, stride=2, before=1).taps[0]
+        array([[0, 0, 1],
+               [1, 2, 3]])
+        """
+        first = (self.start - self._begin)[..., None] // self.dilation
+        last = first + self.count[..., None] - 1
+        number = np.arange(self.kernel if self.kind == "sliding" else int(self.count.max()))
+        cells = self.start[..., None] + (np.clip(number, first, last) - first) * self.dilation
+        return _frozen(cells), (first <= number) & (number <= last)
+
+    @cached_property
     def count_padded(self) -> Int64Array:
         """Taps of each window inside the input and its padding: what ``count_include_pad`` divides by."""
         if self.kind != "sliding":

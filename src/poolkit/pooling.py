@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from poolkit import arrays
-from poolkit.errors import PoolError, PoolTypeError, show
+from poolkit.errors import PoolError, PoolTypeError, entries, show
 from poolkit.reducer import Reducer
 from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Array: TypeAlias = Any
-"""A NumPy array or a torch tensor; results are of the argument's kind."""
+"""A NumPy array, a torch tensor or a JAX array; results are of the argument's kind."""
 
 
 class Parts(NamedTuple):
@@ -43,26 +43,32 @@ def pool(
     return_indices: bool = False,
     data_format: str = "channels_first",
     seed: int | None = None,
+    out: Any = None,
 ) -> Array:
     """Pools `x`: one reduced value for every window.
 
     Args:
         x: ``(N, C, spatial...)`` or ``(C, spatial...)`` with 1 to 3 pooled axes; float16, bfloat16, float32, float64,
-            or for Max, Min, Sum and Mean also int8, uint8, int16, int32, int64. Any strides.
+            or for Max, Min, Sum and Mean also int8, uint8, int16, int32, int64. Any strides, any byte order. A NumPy
+            array, a torch tensor, a JAX array, or any object with the buffer protocol or ``__dlpack__``, of which the
+            result is a NumPy array.
         window: `Sliding`, `Adaptive`, `Fractional` or `Global`.
         reducer: one of the records of `poolkit.reducer`: `Max`, `Mean`, `Soft`, `Median`, `Stochastic` ...
         return_indices: for reducers that choose a cell, such as Max and Median, also give the int64 position of the
             chosen cell, flat over the unpadded spatial axes of its plane.
         data_format: ``"channels_first"`` or ``"channels_last"``.
         seed: for `Fractional`, the seed of the window places, and for reducers that draw, of the draws; None draws anew
-            each time. For torch tensors also a `torch.Generator`.
+            each time. For torch tensors also a `torch.Generator`; for JAX arrays also a key of `jax.random`.
+        out: a NumPy array of the result's shape and dtype to write to; with `return_indices` a pair of arrays. It must
+            not lie in the memory of `x`.
 
     Returns:
-        The pooled array with the dtype of `x` (Sum of integers: int64), or the pair of it and the indices.
+        The pooled array with the dtype of `x` (Sum of integers: int64), or the pair of it and the indices; `out`, if
+        that was given.
 
     Raises:
         PoolTypeError: `x`, its dtype or an option has a wrong type.
-        PoolError: the window does not fit, or an axis other than the batch is empty.
+        PoolError: the window does not fit, an axis other than the batch is empty, or `out` cannot take the result.
 
     A NaN in a window gives NaN. The first of equal cells wins. Half precision accumulates in float32.
 
@@ -74,40 +80,67 @@ def pool(
     >>> pk.pool(x, pk.Adaptive((1, 2)), pk.Max(), return_indices=True)
     (array([[[[ 9., 11.]]]]), array([[[[ 9, 11]]]]))
     """
-    if not isinstance(cast(object, window), WINDOWS):
-        *names, last = (kind.__name__ for kind in WINDOWS)
-        raise PoolTypeError(
-            f"window={show(window)}",
-            f"window is {', '.join(names)} or {last}, here {type(window).__name__}",
-            "pass for example poolkit.Sliding(2)",
-        )
-    if not isinstance(cast(object, reducer), Reducer):
-        raise PoolTypeError(
-            f"reducer={show(reducer)}",
-            f"reducer is one of the records such as Max() or Mean(), here {show(reducer)}",
-            "pass an instance: poolkit.Max(), not its name or class",
-        )
-    if return_indices and not reducer.selects:
-        raise PoolError(
-            f"return_indices=True with {reducer}",
-            f"return_indices asks which cell was chosen, and {reducer.name} chooses none",
-            "drop return_indices, or use Max() or Min()",
-        )
-    if x is PARTS:
-        return Parts(window, reducer, return_indices, data_format, seed)
-    reducer = reducer.on(window)
-    torch = torch_backend(x)
-    if torch is None:
-        x = arrays.check_array(x)
+    check_parts(window, reducer, return_indices)
+    front = front_end(x)
+    if x is PARTS or front is not None:
+        check_no_out(out)
+        if x is PARTS:
+            return Parts(window, reducer, return_indices, data_format, seed)
+        rank = pooled_rank(window, x.ndim)
+        options = {"return_indices": return_indices, "rank": rank, "data_format": data_format, "seed": seed}
+        return front.pool(x, window, reducer, **options)
+    x = arrays.check_array(x)
     rank = pooled_rank(window, x.ndim)
     logical = to_channels_first(x, data_format, rank)
-    if torch is not None:
-        result = torch.pool(logical, window, reducer, return_indices=return_indices, rank=rank, seed=seed)
-        y, indices = result if return_indices else (result, None)
-    else:
-        y, indices, _ = run(logical, window, reducer, rank, return_indices=return_indices, seed=seed)
-    y = finish(y, window, data_format, rank, logical.ndim)
-    return (y, finish(indices, window, data_format, rank, logical.ndim)) if return_indices else y
+    reducer = reducer.on(window)
+    targets: list[Any] = []
+    if out is not None:
+        found = _check_out(out, logical, window, reducer, rank, return_indices, data_format)
+        targets = [_to_logical(array, window, data_format, rank) for array in found]
+    y, indices, _ = run(logical, window, reducer, rank, return_indices=return_indices, seed=seed, out=targets)
+    if out is not None:
+        return out
+    y = finish(y, window, data_format, rank)
+    return (y, finish(indices, window, data_format, rank)) if return_indices else y
+
+
+def check_no_out(out: object) -> None:
+    """Nobody asked to write into an array where the result is a framework's."""
+    if out is not None:
+        raise PoolError(
+            "out for an input x of a framework",
+            "out is for NumPy arrays: results of tensors and JAX arrays are always new",
+            "drop out, or pass a NumPy array",
+        )
+
+
+def _check_out(
+    out: Any, x: Any, window: Window, reducer: Reducer, rank: int, return_indices: bool, data_format: str
+) -> list[npt.NDArray[Any]]:
+    """The arrays that `out` holds, checked before any work."""
+    given = entries(out) if return_indices else (out,)
+    if given is None or len(given) != 1 + return_indices:
+        raise PoolTypeError(
+            f"out={show(out)} with return_indices=True", "out is a pair, of values and indices", "pass two arrays"
+        )
+    arrays.check_reducer(reducer, x.dtype)
+    plan = plan_for(window, x.shape, rank)
+    # What becomes of a result's shape becomes of that of one cell repeated, which takes no memory.
+    cell = np.broadcast_to(np.zeros((), np.int8), (*x.shape[:-rank], *plan.out_shape))
+    shape = finish(cell, window, data_format, rank).shape
+    dtypes = (arrays.y_dtype(reducer, x.dtype), np.dtype(np.int64))
+    names = ("out", "out[1]") if return_indices else ("out",)
+    found = [arrays.check_out(a, shape, kind, x, name) for a, kind, name in zip(given, dtypes, names, strict=False)]
+    if return_indices and np.may_share_memory(found[0], found[1]):
+        raise PoolError("out with values and indices in one memory", "both are arrays of their own", "pass two arrays")
+    return found
+
+
+def _to_logical(array: Array, window: Window, data_format: str, rank: int) -> Array:
+    """Undoes `finish`: a view (N, C, spatial...) of an array in the caller's layout."""
+    if _drops(window):
+        return array.reshape(*array.shape, *(1,) * rank)
+    return to_channels_first(array, data_format, rank)
 
 
 def pool_vjp(
@@ -137,7 +170,7 @@ def pool_vjp(
     logical = to_channels_first(x, data_format, rank)
     y, _, saved = run(logical, window, reducer.on(window), rank, seed=seed, save=True)
     kept = cast(arrays.Saved, saved)
-    result = finish(y, window, data_format, rank, logical.ndim)
+    result = finish(y, window, data_format, rank)
 
     def back(grad: npt.NDArray[Any]) -> npt.NDArray[Any]:
         grad = arrays.check_array(grad, "grad")
@@ -147,10 +180,7 @@ def pool_vjp(
                 f"grad has the shape of the pooled output, here {result.shape}",
                 "pass the gradient of that output",
             )
-        if _drops(window):
-            grad = grad.reshape(*grad.shape, *(1,) * rank)
-        else:
-            grad = to_channels_first(grad, data_format, rank)
+        grad = _to_logical(grad, window, data_format, rank)
         batched = logical.ndim == rank + 2
         dx = arrays.backward(grad if batched else grad[None], kept)
         return to_channels_last(dx if batched else dx[0], data_format, rank)
@@ -167,6 +197,7 @@ def run(
     return_indices: bool = False,
     seed: int | None = None,
     save: bool = False,
+    out: Sequence[npt.NDArray[Any]] = (),
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, arrays.Saved | None]:
     """Pools a NumPy array of logical shape (N, C, spatial...) or (C, spatial...)."""
     batched = x.ndim == rank + 2
@@ -177,20 +208,67 @@ def run(
     itemsize = max(x.dtype.itemsize, 8 if return_indices or reducer.widens else 1)
     plan = plan_for(window, x.shape, rank, samples=samples, itemsize=itemsize)
     y, indices, saved = arrays.forward(
-        x if batched else x[None], plan, reducer, return_indices=return_indices, save=save, seed=seed
+        x if batched else x[None],
+        plan,
+        reducer,
+        return_indices=return_indices,
+        save=save,
+        seed=seed,
+        out=out if batched else [array[None] for array in out],
     )
     if batched:
         return y, indices, saved
     return y[0], None if indices is None else indices[0], saved
 
 
-def torch_backend(x: object) -> Any:
-    """The torch front end if `x` is a torch tensor, else None; a NumPy caller never imports torch."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor):
+def check_parts(window: object, reducer: object, return_indices: bool) -> None:
+    """Window and reducer are what they should be, and go together with `return_indices`."""
+    if not isinstance(window, WINDOWS):
+        *names, last = (kind.__name__ for kind in WINDOWS)
+        raise PoolTypeError(
+            f"window={show(window)}",
+            f"window is {', '.join(names)} or {last}, here {type(window).__name__}",
+            "pass for example poolkit.Sliding(2)",
+        )
+    if not isinstance(reducer, Reducer):
+        raise PoolTypeError(
+            f"reducer={show(reducer)}",
+            f"reducer is one of the records such as Max() or Mean(), here {show(reducer)}",
+            "pass an instance: poolkit.Max(), not its name or class",
+        )
+    if return_indices and not reducer.selects:
+        raise PoolError(
+            f"return_indices=True with {reducer}",
+            f"return_indices asks which cell was chosen, and {reducer.name} chooses none",
+            "drop return_indices, or use Max() or Min()",
+        )
+
+
+# The array types of frameworks, and the front end of each.
+_FRONT_ENDS = (("torch", "Tensor"), ("jax", "Array"))
+
+
+def _load(framework: str) -> bool:
+    # By name, since imports go down only.
+    name = f"poolkit.{framework}.functional"
+    return name in sys.modules or bool(importlib.import_module(name))
+
+
+# torch.compile cannot trace an import. So marked it runs this while it traces, as torch.compiler.assume_constant_result
+# asks it to; torch itself is not imported here.
+_load._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def front_end(x: object) -> Any:
+    """The front end of the framework that `x` is an array of, or None; a NumPy caller never imports a framework."""
+    if type(x) is np.ndarray:
         return None
-    # By name, since imports go down only; torch.compile can trace the look-up, and not the import.
-    return sys.modules.get("poolkit.torch.functional") or importlib.import_module("poolkit.torch.functional")
+    for framework, array in _FRONT_ENDS:
+        loaded = sys.modules.get(framework)
+        if loaded is not None and isinstance(x, getattr(loaded, array, ())):
+            # Not sys.modules[the module's name]: torch.compile remembers what that held before the import.
+            return getattr(sys.modules["poolkit"], framework).functional if _load(framework) else None
+    return None
 
 
 def pooled_rank(window: Window, ndim: int) -> int:
@@ -218,16 +296,21 @@ def pooled_rank(window: Window, ndim: int) -> int:
     return max(ndim - 2, 1)
 
 
-def to_channels_first(x: Array, data_format: str, rank: int) -> Array:
-    """A view with the channels before the pooled axes."""
-    if data_format == "channels_first":
-        return x
-    if data_format != "channels_last":
+def check_format(data_format: object) -> None:
+    """`data_format` is one of the two words."""
+    if data_format not in ("channels_first", "channels_last"):
         raise PoolError(
             f"data_format={show(data_format)}",
             f"data_format is 'channels_first' or 'channels_last', here {show(data_format)}",
             "pass one of the two",
         )
+
+
+def to_channels_first(x: Array, data_format: str, rank: int) -> Array:
+    """A view with the channels before the pooled axes."""
+    if data_format == "channels_first":
+        return x
+    check_format(data_format)
     return _move(x, -1, -rank - 1)
 
 
@@ -236,10 +319,10 @@ def to_channels_last(x: Array, data_format: str, rank: int) -> Array:
     return x if data_format == "channels_first" else _move(x, -rank - 1, -1)
 
 
-def finish(y: Array, window: Window, data_format: str, rank: int, ndim: int) -> Array:
-    """A pooled array in the caller's layout, without the axes that `Global` drops (torch's front end drops its own)."""
+def finish(y: Array, window: Window, data_format: str, rank: int) -> Array:
+    """A pooled array in the caller's layout, without the axes that `Global` drops."""
     if _drops(window):
-        return y.reshape(y.shape[:-rank]) if y.ndim == ndim else y
+        return y.reshape(y.shape[:-rank])
     return to_channels_last(y, data_format, rank)
 
 
@@ -248,7 +331,7 @@ def _drops(window: Window) -> bool:
 
 
 def _move(x: Array, source: int, target: int) -> Array:
-    if type(x) is not np.ndarray:
+    if hasattr(x, "movedim"):  # a torch tensor
         return x.movedim(source, target)
     order = list(range(x.ndim))  # what numpy.moveaxis does, at a fifth of its time
     order.insert(target % x.ndim, order.pop(source))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,11 @@ import numpy.typing as npt
 from poolkit import arrays
 from poolkit.errors import PoolError, PoolTypeError, entries, integer, show
 from poolkit.plan import check_cells
-from poolkit.pooling import Array, to_channels_first, to_channels_last, torch_backend
+from poolkit.pooling import Array, check_no_out, front_end, to_channels_first, to_channels_last
 from poolkit.window import per_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def unpool(
@@ -24,38 +27,67 @@ def unpool(
     output_size: Any,
     rank: int,
     data_format: str,
+    out: Any = None,
 ) -> Array:
     """The work of ``max_unpool1d``, ``2d`` and ``3d``, which document it."""
-    torch = torch_backend(values)
-    if torch is not None:
+    front = front_end(values)
+    if front is not None:
+        check_no_out(out)
         x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
-        y = torch.max_unpool(x, places, kernel_size, stride, padding, output_size, rank=rank)
+        y = front.max_unpool(x, places, kernel_size, stride, padding, output_size, rank=rank)
         return to_channels_last(y, data_format, rank)
     values = arrays.check_array(values)
-    given = f"input x of shape {tuple(values.shape)} with indices of shape {tuple(getattr(indices, 'shape', ()))}"
-    if values.ndim not in (rank + 1, rank + 2):
+    check_axes(values.shape, getattr(indices, "shape", ()), rank)
+    indices = _check_indices(indices)
+    x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
+    sizes = check_unpool(x.shape, places.shape, kernel_size, stride, padding, output_size, rank)
+    batched, target = x.ndim == rank + 2, None
+    if out is not None:
+        cell = np.broadcast_to(np.zeros((), np.int8), (*x.shape[:-rank], *sizes))
+        arrays.check_out(out, to_channels_last(cell, data_format, rank).shape, x.dtype, x)
+        arrays.check_out(out, out.shape, x.dtype, places)
+        target = to_channels_first(out, data_format, rank)
+        target = target if batched else target[None]
+    y = arrays.unpool(x if batched else x[None], places if batched else places[None], sizes, target)
+    return to_channels_last(y if batched else y[0], data_format, rank) if out is None else out
+
+
+def check_axes(shape: Sequence[int], indices_shape: Sequence[int], rank: int) -> str:
+    """The input has the axes that unpooling takes; gives what was given, in words."""
+    given = f"input x of shape {tuple(shape)} with indices of shape {tuple(indices_shape)}"
+    if len(shape) not in (rank + 1, rank + 2):
         raise PoolError(
             given,
             f"max_unpool{rank}d takes an input of {rank + 2} axes (N, C, {rank} pooled) or {rank + 1}, "
-            f"here {values.ndim}",
+            f"here {len(shape)}",
             "pass what max pooling of the same rank returned",
         )
-    indices = _check_indices(indices)
-    if tuple(values.shape) != tuple(indices.shape):
+    return given
+
+
+def check_unpool(
+    shape: Sequence[int],
+    indices_shape: Sequence[int],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    output_size: Any,
+    rank: int,
+) -> tuple[int, ...]:
+    """The spatial sizes of what unpooling makes of a channels-first input, after all checks of shapes and arguments."""
+    given = check_axes(shape, indices_shape, rank)
+    if tuple(shape) != tuple(indices_shape):
         raise PoolError(given, "indices has the shape of the input x", "pass the values and indices of one max pooling")
     kernel = per_axis(kernel_size, "kernel_size", 1, rank)
     strides = kernel if stride is None else per_axis(stride, "stride", 1, rank)
     paddings = per_axis(padding, "padding", 0, rank)
-    x, places = (to_channels_first(a, data_format, rank) for a in (values, indices))
-    if min(x.shape[-rank - 1 :]) < 1:
+    if min(shape[-rank - 1 :]) < 1:
         raise PoolError(
             given, "every axis except the batch has at least one cell", "drop the empty input before unpooling"
         )
-    sizes = _unpooled_sizes(tuple(x.shape), kernel, strides, paddings, output_size, rank)
-    check_cells(sizes, max(math.prod(x.shape[:-rank]), 1), 8, f"output_size={sizes}")
-    batched = x.ndim == rank + 2
-    y = arrays.unpool(x if batched else x[None], places if batched else places[None], sizes)
-    return to_channels_last(y if batched else y[0], data_format, rank)
+    sizes = _unpooled_sizes(tuple(shape), kernel, strides, paddings, output_size, rank)
+    check_cells(sizes, max(math.prod(shape[:-rank]), 1), 8, f"output_size={sizes}")
+    return sizes
 
 
 def _check_indices(indices: Any) -> npt.NDArray[np.int64]:

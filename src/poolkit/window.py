@@ -421,6 +421,21 @@ class Fractional:
 WINDOWS = (Sliding, Adaptive, Fractional, Global)
 
 
+def sliding_or_everything(kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> Window:
+    """The `Sliding` window of these settings; without a kernel_size the whole input."""
+    if kernel_size is not None:
+        return Sliding(kernel_size, stride, padding, dilation, ceil_mode)
+    given = (("stride", stride, None), ("padding", padding, 0), ("dilation", dilation, 1))
+    for name, value, default in (*given, ("ceil_mode", ceil_mode, False)):
+        if value != default:
+            raise PoolError(
+                f"{name}={show(value)} without kernel_size",
+                f"kernel_size=None is one window over everything, which has no {name}",
+                f"pass a kernel_size, or drop {name}",
+            )
+    return Global()
+
+
 def spread(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     """One value for each of `rank` axes."""
     return value if isinstance(value, tuple) else (value,) * rank

@@ -91,6 +91,19 @@ def test_gradcheck_of_what_is_learned(reducer, shape, last):
         torch.autograd.grad(slope.sum(), extra)
 
 
+@pytest.mark.parametrize("channels", [8, 17, 40, 130])
+@pytest.mark.parametrize("reducer", REDUCERS, ids=repr)
+def test_many_channels_have_the_same_gradient_in_both_layouts(reducer, channels):
+    """More channels than a vector has lanes, than a block has vectors, and some left over."""
+    x = distinct(2, channels, 5, 6).abs()
+    grads = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        t = x.contiguous(memory_format=layout).requires_grad_()
+        y = pool(t, pk.Sliding(3, 2, 1), reducer, seed=0)
+        grads.append(torch.autograd.grad(y, t, torch.linspace(1, 2, y.numel(), dtype=x.dtype).view(y.shape))[0])
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(("reducer", "shape"), EXTRAS, ids=str)
 def test_what_is_learned_under_vmap_and_grad(reducer, shape):
     x = distinct(2, 3, 2, 5, 6).abs()

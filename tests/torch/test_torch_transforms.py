@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support import in_process
 
 import poolkit as pk
 from poolkit import nn
@@ -166,3 +167,15 @@ def test_fx_keeps_learned_arrays_and_draws(module):
         got = traced(x)
         torch.manual_seed(seed)
         assert torch.equal(got, module(x))
+
+
+def test_compiles_to_one_graph_in_a_process_that_imported_poolkit_alone():
+    code = """
+import torch, poolkit as pk
+x = torch.arange(32.0).view(1, 2, 4, 4)
+for call in (lambda t: pk.pool(t, pk.Sliding(2), pk.Max()), lambda t: pk.avg_pool2d(t, 2)):
+    compiled = torch.compile(call, fullgraph=True, backend="eager")(x)
+    assert torch.equal(compiled, call(x))
+print("same")
+"""
+    assert in_process(code, seconds=120, gigabytes=16).strip().endswith("same")

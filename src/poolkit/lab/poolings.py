@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -63,7 +63,7 @@ def _detail(channels: int, kernel_size: int, stride: int, padding: int, **settin
 
 def _fractional(channels: int, kernel_size: int, stride: int, padding: int, **settings: Any) -> nn.Module:
     del channels, padding
-    return pn.FractionalMaxPool2d(kernel_size, **({"output_ratio": 1 / stride} | settings))
+    return pn.FractionalMaxPool2d(kernel_size, **cast("dict[str, Any]", {"output_ratio": 1 / stride} | settings))
 
 
 def _lp(channels: int, kernel_size: int, stride: int, padding: int, *, p: float = 2.0, **settings: Any) -> nn.Module:

@@ -9,26 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from poolkit.errors import PoolError, integer, show
+from poolkit.errors import PoolError, integer
 from poolkit.nn._base import SlidingPool
 from poolkit.reducer import Filter
 from poolkit.torch.functional import Parts, run
-from poolkit.window import Global, Sliding, Window, per_axis
-
-
-def window_of(kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> Window:
-    """The `Sliding` window of these settings; without a kernel_size the whole input."""
-    if kernel_size is not None:
-        return Sliding(kernel_size, stride, padding, dilation, ceil_mode)
-    given = (("stride", stride, None), ("padding", padding, 0), ("dilation", dilation, 1))
-    for name, value, default in (*given, ("ceil_mode", ceil_mode, False)):
-        if value != default:
-            raise PoolError(
-                f"{name}={show(value)} without kernel_size",
-                f"kernel_size=None is one window over everything, which has no {name}",
-                f"pass a kernel_size, or drop {name}",
-            )
-    return Global()
+from poolkit.window import Sliding, per_axis
 
 
 class LearnedPool(SlidingPool):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from poolkit.blur import CONVENTIONS, blur_row, blur_sides, check_blur
 from poolkit.errors import PoolError, PoolTypeError, flag, integer, number, show
 from poolkit.nn._maps import check_maps, one_of, wide
 from poolkit.reducer import Max
@@ -18,8 +18,6 @@ from poolkit.window import Sliding, per_axis
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Size of the filter and padding where the caller names none.
-_CONVENTIONS = {"timm": (3, "reflect"), "adobe": (4, "reflect"), "kornia": (3, "zeros")}
 _MODES = {"reflect": "reflect", "replicate": "replicate", "zeros": "constant", "circular": "circular"}
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -59,8 +57,8 @@ class _BlurPool(nn.Module):
         self, kernel_size: Any = None, stride: Any = 2, padding: str | None = None, convention: str = "timm"
     ) -> None:
         super().__init__()
-        self.convention = one_of(convention, "convention", tuple(_CONVENTIONS))
-        size, mode = _CONVENTIONS[self.convention]
+        self.convention = one_of(convention, "convention", tuple(CONVENTIONS))
+        size, mode = CONVENTIONS[self.convention]
         self.kernel_size = per_axis(size if kernel_size is None else kernel_size, "kernel_size", 1, self.rank)
         self.stride = per_axis(stride, "stride", 1, self.rank)
         self.padding = mode if padding is None else one_of(padding, "padding", tuple(_MODES))
@@ -68,34 +66,9 @@ class _BlurPool(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Blurs and subsamples `input`."""
         x = check_maps(input, self.rank)
-        pads = [self._pads(k, s) for k, s in zip(self.kernel_size, self.stride, strict=True)]
-        self._check_sizes(x, pads)
+        pads = blur_sides(self.kernel_size, self.stride, self.convention)
+        check_blur(x.shape, x.shape[-self.rank :], self.kernel_size, pads, self.padding)
         return _filter(wide(x), self.kernel_size, self.stride, pads, _MODES[self.padding]).to(x.dtype)
-
-    def _pads(self, kernel: int, stride: int) -> tuple[int, int]:
-        if self.convention == "adobe":
-            return (kernel - 1) // 2, kernel // 2
-        side = (kernel - 1) // 2 if self.convention == "kornia" else (stride - 1 + kernel - 1) // 2
-        return side, side
-
-    def _check_sizes(self, x: Tensor, pads: Sequence[tuple[int, int]]) -> None:
-        for axis, (size, kernel, sides) in enumerate(zip(x.shape[-self.rank :], self.kernel_size, pads, strict=True)):
-            gave = f"padding={self.padding!r} with input x of shape {tuple(x.shape)} (pooled axis {axis})"
-            least = {"reflect": max(sides) + 1, "circular": max(sides)}.get(self.padding, 1)
-            if size < least:
-                raise PoolError(
-                    gave,
-                    f"{self.padding} padding takes its {max(sides)} cells from an axis of at least {least}, "
-                    f"here {size}",
-                    "use padding='replicate', which any size has, or larger maps",
-                )
-            if size + sum(sides) < kernel:
-                raise PoolError(
-                    f"kernel_size={kernel} with input x of shape {tuple(x.shape)} (pooled axis {axis})",
-                    f"the filter fits the padded axis: kernel_size <= size + padding, here {kernel} <= "
-                    f"{size + sum(sides)}",
-                    "use a smaller filter, convention='adobe', or larger maps",
-                )
 
     def extra_repr(self) -> str:
         """kernel_size, stride, padding, convention."""
@@ -119,8 +92,7 @@ def _filter(
     channels, rank = x.shape[-len(kernels) - 1], len(kernels)
     weight = x.new_ones((1,) * rank)
     for axis, kernel in enumerate(kernels):
-        row = [math.comb(kernel - 1, i) / 2 ** (kernel - 1) for i in range(kernel)]
-        weight = weight * x.new_tensor(row).reshape([-1 if i == axis else 1 for i in range(rank)])
+        weight = weight * x.new_tensor(blur_row(kernel)).reshape([-1 if i == axis else 1 for i in range(rank)])
     weight = weight.expand(channels, 1, *kernels)
     return _CONVOLVE[rank](x, weight, stride=tuple(strides), groups=channels)
 

@@ -12,6 +12,7 @@ from poolkit.nn._base import SlidingPool, sliding
 from poolkit.nn._parameters import FilteringPool, LearnedPool
 from poolkit.nn._tokens import choice, wide
 from poolkit.reducer import Mixed
+from poolkit.reducer.weighted import region_places
 from poolkit.torch.functional import pooled_sizes, run
 from poolkit.window import per_axis
 
@@ -113,8 +114,8 @@ class _MixedPool(LearnedPool):
         for axis, size in enumerate(pooled_sizes(input, _mixed, self._values(), self.rank), 1):
             cells = weight.shape[axis]
             if size != cells:
-                places = [(2 * i + 1) * cells // (2 * size) for i in range(size)]
-                weight = weight.index_select(axis, torch.tensor(places, device=weight.device))
+                places = torch.tensor(region_places(size, cells), device=weight.device)
+                weight = weight.index_select(axis, places)
         return weight
 
 

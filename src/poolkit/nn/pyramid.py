@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poolkit import functional as pools
-from poolkit.errors import PoolError, PoolTypeError, entries, flag, integer, number, show
+from poolkit.errors import PoolError, flag, integer, number, show
+from poolkit.levels import pyramid_levels
 from poolkit.nn._maps import check_maps, one_of, wide
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class SpatialPyramidPool2d(nn.Module):
 
     def __init__(self, levels: Any = (1, 2, 4), mode: str = "max", flatten: bool = True) -> None:
         super().__init__()
-        self.levels = _levels(levels, "levels")
+        self.levels = pyramid_levels(levels, "levels")
         self.mode = one_of(mode, "mode", ("max", "avg"))
         self.flatten = flag(flatten, "flatten")
 
@@ -195,7 +196,7 @@ class PyramidPoolingModule(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = integer(in_channels, "in_channels", 1)
-        self.bins = _levels(bins, "bins")
+        self.bins = pyramid_levels(bins, "bins")
         each = in_channels // len(self.bins)
         if each < 1:
             raise PoolError(
@@ -425,27 +426,6 @@ def _odd(value: object, name: str) -> int:
     if size % 2 == 0:
         raise PoolError(f"{name}={size}", f"{name} is odd, so that windows are centred", f"use {name}={size + 1}")
     return size
-
-
-def _levels(levels: object, name: str) -> tuple[tuple[int, int], ...]:
-    given = entries(levels)
-    if not given:
-        kind = PoolTypeError if given is None else PoolError
-        raise kind(
-            f"{name}={show(levels)}", f"{name} is a tuple of at least one number of windows", f"pass {name}=(1, 2, 4)"
-        )
-    found: list[tuple[int, int]] = []
-    for level in given:
-        pair = entries(level) or (level, level)
-        if len(pair) != 2:
-            raise PoolError(
-                f"{name}={show(levels)}",
-                f"an entry of {name} is an int or (rows, columns), here {show(level)}",
-                f"pass {name} such as (1, 2, (4, 2))",
-            )
-        rows, columns = (integer(side, name, 1, given=levels) for side in pair)
-        found.append((rows, columns))
-    return tuple(found)
 
 
 def _convolution(

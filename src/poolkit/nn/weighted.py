@@ -9,18 +9,17 @@ from torch.nn import Module, Parameter
 
 from poolkit.errors import PoolError, flag, integer, number, show
 from poolkit.nn._base import SlidingPool
-from poolkit.nn._parameters import FilteringPool, LearnedPool, window_of
+from poolkit.nn._parameters import FilteringPool, LearnedPool
 from poolkit.nn._tokens import masked_softmax, signals, unless_empty, wide
 from poolkit.reducer import Ada, Boltzmann, GeM, PowerMean
+from poolkit.reducer.weighted import LEAST_POWER
 from poolkit.torch.functional import Parts, run
+from poolkit.window import sliding_or_everything
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from poolkit.reducer.weighted import Weighting
-
-LEAST_POWER = 0.01
-"""The power mean has a limit at 0, but its formula has none; learned powers stop here."""
 
 
 class _SwitchedPool(LearnedPool):
@@ -115,7 +114,7 @@ class _GeMPool(_SwitchedPool):
         kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, eps: Any, p: Any = None
     ) -> Parts:
         """The window, and the power mean of a power that comes beside the input, or of p."""
-        window = window_of(kernel_size, stride, padding, dilation, ceil_mode)
+        window = sliding_or_everything(kernel_size, stride, padding, dilation, ceil_mode)
         return window, GeM(eps=eps) if p is None else PowerMean(p, eps)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -183,7 +182,7 @@ class _BoltzmannPool(_SwitchedPool):
     @staticmethod
     def build(kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, beta: Any = 1.0) -> Parts:
         """The window, and the softmax of a sharpness that comes beside the input, or of beta."""
-        return window_of(kernel_size, stride, padding, dilation, ceil_mode), Boltzmann(beta)
+        return sliding_or_everything(kernel_size, stride, padding, dilation, ceil_mode), Boltzmann(beta)
 
     def forward(self, input: Tensor) -> Tensor:
         """Pools `input`."""
@@ -273,7 +272,7 @@ class _AdaPool(_SwitchedPool):
         beta: Any = 0.5,
     ) -> Parts:
         """The window, and the mixture of a share that comes beside the input, or of beta."""
-        return window_of(kernel_size, stride, padding, dilation, ceil_mode), Ada(beta, weighting, eps)
+        return sliding_or_everything(kernel_size, stride, padding, dilation, ceil_mode), Ada(beta, weighting, eps)
 
     def forward(self, input: Tensor) -> Tensor:
         """Pools `input`."""

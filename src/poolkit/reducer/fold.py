@@ -229,7 +229,7 @@ class LogSumExp(Reducer):
 
     code = 7
     core = "softmax"
-    keeps = ("x", "lse")
+    keeps = ("x",)
     formula = "log(mean exp(beta x)) / beta"
     precision = "The largest exponent is taken out first, so nothing overflows; half precision accumulates in float32."
 
@@ -264,7 +264,7 @@ class Soft(Reducer):
 
     code = 8
     core = "softmax"
-    keeps = ("x", "y", "lse")
+    keeps = ("x", "y")
     formula = "sum x exp(beta x) / sum exp(beta x)"
     precision = LogSumExp.precision
 

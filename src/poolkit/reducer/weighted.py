@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from poolkit.plan import Plan
 
 Weighting = Literal["edscw", "idw"]
+LEAST_POWER = 0.01
+"""The power mean has a limit at 0, but its formula has none; learned powers stop here."""
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
 
@@ -228,3 +230,12 @@ def check_kernel(plan: Plan, weights: int) -> None:
             f"weights has one number for each cell of the kernel: {cells}",
             "pass that many, in row-major order",
         )
+
+
+def region_places(size: int, cells: int) -> list[int]:
+    """Which of a grid's `cells` weights each of `size` outputs takes.
+
+    >>> region_places(5, 2)
+    [0, 0, 1, 1, 1]
+    """
+    return [(2 * i + 1) * cells // (2 * size) for i in range(size)]

@@ -191,6 +191,43 @@ def explain(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="module:factory; the factory makes the model.")],
+    input: Annotated[
+        list[str], typer.Option("--input", "-i", help="Shape of an input, such as 1x3x224x224; once for each input.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("model.onnx"),
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operator set, 18 to 23.")] = 20,
+    dynamic_batch: Annotated[bool, typer.Option(help="Leave the first axis of all inputs open.")] = False,
+    assume_finite: Annotated[
+        bool, typer.Option(help="No pooled cell is NaN or infinite: the quickest operators.")
+    ] = False,
+    verify: Annotated[bool, typer.Option(help="Compare the file in ONNX Runtime with the model.")] = True,
+) -> None:
+    """Write a model as an ONNX file of standard operators only, in evaluation mode."""
+    if find_spec("torch") is None:
+        refuse("you gave  export, without torch installed\ndo this   pip install 'poolkit[onnx]'")
+    from poolkit.errors import PoolError
+    from poolkit.show.factory import load_model, parse_shape
+
+    try:
+        shapes = [parse_shape(text) for text in input]
+        made = load_model(model).eval()
+        import torch
+
+        from poolkit.torch.export import export_onnx
+
+        generator = torch.Generator().manual_seed(0)
+        args = tuple(torch.rand(shape, generator=generator) for shape in shapes)
+        path = export_onnx(
+            made, args, out, opset=opset, dynamic_batch=dynamic_batch, assume_finite=assume_finite, verify=verify
+        )
+    except PoolError as error:
+        refuse(str(error))
+    typer.echo(str(path.resolve()))
+
+
+@app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Show version, instruction set, threads and the front ends that are present."""
     from poolkit.show.about import machine

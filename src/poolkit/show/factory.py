@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from poolkit.errors import PoolError, show
 
@@ -88,7 +88,8 @@ def _attribute(text: str, module: Any, path: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+            inside = cast("dict[str, Any]", vars(module))
+            known = sorted(key for key, value in inside.items() if callable(value) and not key.startswith("_"))
             raise PoolError(
                 show(text),
                 f"{module.__name__} has what stands behind the colon, here no {path}",

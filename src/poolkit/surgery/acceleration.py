@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 M = TypeVar("M", bound=Module)
-_CALLS = "calls in forward"
+_CALLS = "calls in forward, if any"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Verdict:
     Attributes:
         name: where it is in the model; "" is the model itself.
         type: its class, as ``torch.nn.MaxPool2d``.
-        settings: its arguments that are not the default; for calls "calls in forward".
+        settings: its arguments that are not the default; for calls "calls in forward, if any".
         swapped: whether poolkit takes over.
         why: why it does not, or under which condition it does; may be empty.
     """
@@ -78,8 +79,9 @@ def accelerate(
     CPU goes to torch, and so does, unless asked otherwise, what torch is known to do as fast.
 
     Copies, pickles, torch.compile (without a graph break), nn.DataParallel and training work as before. Programs traced
-    for elsewhere (torch.export, torch.jit.trace, torch.fx, ONNX) hold torch's operators. A second derivative through
-    a maximum (``create_graph=True``) is an error in poolkit: `restore` such a model, or do not accelerate it.
+    for elsewhere (torch.export, torch.jit.trace, torch.fx, ONNX) hold torch's operators. Where that does not do,
+    `restore` the model first: torch.jit.script does not compile what poolkit runs, torch.fx cannot trace an accelerated
+    forward with keyword-only arguments, and a second derivative through a maximum (``create_graph=True``) is an error.
 
     Args:
         model: any module; wrappers (DataParallel, what torch.compile returns) are looked through.
@@ -257,12 +259,24 @@ def _home(module: Module) -> str:
 
 
 def _names_a_pooling(module: Module) -> bool:
-    """Whether the source of a module's class mentions a function that pools."""
-    for kind in type(module).__mro__:
-        if kind.__module__.startswith("torch.nn."):
-            break
-        for member in vars(kind).values():
-            code = getattr(inspect.unwrap(member) if callable(member) else None, "__code__", None)
-            if code is not None and not calls.NAMES.isdisjoint(code.co_names):
+    """Whether a forward, or a method that it names, mentions a function that pools."""
+    kind = type(module)
+    names = ["forward"]
+    seen: set[str] = set()
+    while names:
+        name = names.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        member = getattr(kind, name, None)
+        code = getattr(inspect.unwrap(member) if callable(member) else None, "__code__", None)
+        if not isinstance(code, CodeType) or (hasattr(Module, name) and name != "forward"):
+            continue
+        codes = [code]
+        while codes:
+            code = codes.pop()
+            if not calls.NAMES.isdisjoint(code.co_names):
                 return True
+            names += code.co_names
+            codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, cast
 
+from torch import Tensor
 from torch.nn import Module
 
 from poolkit import nn
@@ -93,7 +94,7 @@ def settings_of(module: Module) -> str:
     parts: list[str] = []
     for name, parameter in parameters_of(kind).items():
         value = getattr(module, name, parameter.default)
-        if isinstance(value, Module):
+        if isinstance(value, Module | Tensor):  # what is learned has no short form
             continue
         if parameter.default is inspect.Parameter.empty:
             parts.append(f"{value}" if not any("=" in part for part in parts) else f"{name}={value}")

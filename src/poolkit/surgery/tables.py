@@ -39,17 +39,18 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
 
 def print_survey(model: str, verdicts: Sequence[Verdict]) -> None:
     """What `accelerate` did."""
+    name = model.rpartition(".")[2]
     swapped = sum(verdict.swapped for verdict in verdicts)
     if not verdicts:
-        title = f"{model} has no pooling: nothing to accelerate"
+        title = f"{name} has no pooling: nothing to accelerate"
     else:
-        title = f"{model}: poolkit runs {swapped} of {len(verdicts)}"
+        title = f"{name}: poolkit runs {swapped} of {len(verdicts)}"
     rows = [
         (
             verdict.name or "(the model)",
             f"{verdict.type.removeprefix('torch.nn.')}({verdict.settings})"
-            if verdict.settings != "calls in forward"
-            else f"{verdict.type}: {verdict.settings}",
+            if not verdict.settings.startswith("calls")
+            else f"{verdict.type.rpartition('.')[2]}: {verdict.settings}",
             ("poolkit" if verdict.swapped else "left alone") + (f": {verdict.why}" if verdict.why else ""),
         )
         for verdict in verdicts

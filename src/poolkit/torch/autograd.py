@@ -2,8 +2,10 @@
 
 `Pool` is the cheap one. `TransformedPool` does the same with ``setup_context``, which functorch (`torch.func.grad`,
 `vmap`, ...) insists on and which costs 20 us more a call. Outside of both lies the plain operator, for whoever needs no
-gradient. `Gradient` stands for the backward pass where that may be differentiated again: it is linear in the incoming
-gradient, and for the other reducers than Sum and Mean a second differentiation is an error, never a wrong value.
+gradient. `Gradient` and `Gradients` stand for the backward pass where that may be differentiated again.
+
+Kernels give values and first derivatives. Where these are not linear, second derivatives and forward mode come from
+torch's differentiation of the compositions in `poolkit.torch.composite`.
 """
 
 from __future__ import annotations
@@ -16,11 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from poolkit.errors import PoolError
-from poolkit.torch import ops
+from poolkit.torch import composite, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # What a forward pass keeps for its backward pass, by name; a call hands it over as a bit mask, which is a constant to
 # torch.compile. "x" and "y" are input and output, "lse" and "offsets" further outputs of the operator.
@@ -104,15 +105,41 @@ def _per_channel(dextra: Tensor, extra: Tensor) -> Tensor:
     return dextra.view(-1, *extra.shape).sum(0)
 
 
-_NO_SECOND = (
-    "a gradient of a gradient of pooling (create_graph=True)",
-    "only Sum and Mean, which are linear, can be differentiated twice",
-    "use Sum or Mean, or torch.nn's pooling, where second derivatives are needed",
-)
+class _Again:
+    """A pooling that torch can differentiate as often as it likes, and its first derivative as a function."""
+
+    def __init__(self, plan: str, starts: Tensor | None) -> None:
+        self.plan, self.starts = plan, starts
+
+    def value(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
+        """y."""
+        return composite.operators.pool(x, self.plan, self.starts, extra)
+
+    def gradient(self, dy: Tensor, x: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:
+        """Of x, and of the array beside it where one is given."""
+        return torch.func.vjp(self.value, x, *extra)[1](dy)
+
+
+def _pulled_back(function: Callable[..., Any], inputs: Sequence[Tensor], cotangents: Any) -> tuple[Tensor, ...]:
+    return torch.func.vjp(function, *inputs)[1](cotangents)
+
+
+def _pushed_forward(function: Callable[..., Any], inputs: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> Any:
+    """The derivative of `function` along `tangents`, by differentiating its backward pass, which is linear.
+
+    Forward mode cannot do it: this is called from within forward mode.
+    """
+    outputs: Any = function(*inputs)
+    zeros = tuple(map(torch.zeros_like, outputs)) if isinstance(outputs, tuple) else torch.zeros_like(outputs)
+    back = torch.func.vjp(function, *inputs)[1]
+    along = tuple(
+        torch.zeros_like(t) if tangent is None else tangent for t, tangent in zip(inputs, tangents, strict=True)
+    )
+    return torch.func.vjp(back, zeros)[1](along)[0]
 
 
 class Gradients(_Function):
-    """`ops.pool_backward_extra`, which cannot be differentiated again."""
+    """`ops.pool_backward_extra`, to be differentiated again."""
 
     generate_vmap_rule = True
 
@@ -123,15 +150,25 @@ class Gradients(_Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        pass
+        dy, ctx.plan, starts, x, _, _, _, _, extra = inputs
+        ctx.save_for_backward(dy, starts, x, extra)
+        ctx.save_for_forward(dy, starts, x, extra)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise PoolError(*_NO_SECOND)
+        dy, starts, x, extra = ctx.saved_tensors
+        ddy, dx, dextra = _pulled_back(_Again(ctx.plan, starts).gradient, (dy, x, extra), grads)
+        return ddy, None, None, dx, None, None, None, None, dextra
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        dy, starts, x, extra = ctx.saved_tensors
+        along = (tangents[0], tangents[3], tangents[8])
+        return _pushed_forward(_Again(ctx.plan, starts).gradient, (dy, x, extra), along)
 
 
 class Gradient(_Function):
-    """`ops.pool_backward`, so that a second differentiation finds a rule or a clear error."""
+    """`ops.pool_backward`, to be differentiated again."""
 
     generate_vmap_rule = True
 
@@ -151,19 +188,44 @@ class Gradient(_Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.plan, starts, x, _, _, offsets, _, _ = inputs
-        ctx.linear = x is None and offsets is None
-        ctx.save_for_backward(starts)
+        dy, ctx.plan, starts, x, _, _, offsets, ctx.channels_last, extra = inputs
+        ctx.linear = x is None or offsets is not None  # in dy, with nothing else to differentiate
+        kept = (None if ctx.linear else dy, starts, x, offsets, extra)
+        ctx.save_for_backward(*kept)
+        ctx.save_for_forward(*kept)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        if not ctx.linear:
-            raise PoolError(*_NO_SECOND)
-        (starts,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # linear, so its gradient is the pooling, which has a gradient again
-            rank = ctx.plan.count(" ")
-            return TransformedPool.apply(grads[0], starts, None, ctx.plan, 0, 0, rank, False)[0], *[None] * 8
-        return ops.pool(grads[0], ctx.plan, starts), *[None] * 8
+        dy, starts, x, offsets, extra = ctx.saved_tensors
+        if ctx.linear:
+            return _transposed(grads[0], ctx.plan, starts, x, offsets), *[None] * 8
+
+        def gradient(dy: Tensor, x: Tensor) -> Tensor:
+            return _Again(ctx.plan, starts).gradient(dy, x, *(() if extra is None else (extra,)))[0]
+
+        ddy, dx = _pulled_back(gradient, (dy, x), grads[0])
+        return ddy, None, None, dx, *[None] * 5
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        dy, starts, x, offsets, extra = ctx.saved_tensors
+        if ctx.linear:
+            kept = (x, None, None, offsets, ctx.channels_last, extra)
+            return Gradient.apply(tangents[0], ctx.plan, starts, *kept)
+
+        def gradient(dy: Tensor, x: Tensor, *extra: Tensor) -> Tensor:
+            return _Again(ctx.plan, starts).gradient(dy, x, *extra)[0]
+
+        if extra is None:
+            return _pushed_forward(gradient, (dy, x), (tangents[0], tangents[3]))
+        return _pushed_forward(gradient, (dy, x, extra), (tangents[0], tangents[3], tangents[8]))
+
+
+def _transposed(v: Tensor, plan: str, starts: Tensor | None, x: Tensor | None, offsets: Tensor | None) -> Tensor:
+    """What a pooling that is linear, or that chose its cells already, makes of v in place of x."""
+    if offsets is None:
+        return TransformedPool.apply(v, starts, None, plan, 0, 0, plan.count(" "), False)[0]
+    return composite.operators.taken(v if x is None else v * x.sign(), plan, starts, offsets)
 
 
 class Pool(_Function):
@@ -222,11 +284,24 @@ class TransformedPool(_Function):
         offsets, lse = (kept, None) if keeps & _OFFSETS else (None, kept)
         _keep(ctx, x, starts, extra, output[0], lse, offsets, keeps)
         ctx.plan, ctx.channels_last = plan, ops.is_channels_last(x, rank)
+        ctx.outputs = len(output)
+        ctx.save_for_forward(x if keeps & _X else None, offsets, starts, extra)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         dx, dextra = _gradients(ctx, grads[0])
         return dx, None, dextra, None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        x, offsets, starts, extra = ctx.saved_tensors
+        if x is None or offsets is not None:
+            y = _transposed(tangents[0], ctx.plan, starts, x, offsets)
+        elif extra is None:
+            y = _pushed_forward(_Again(ctx.plan, starts).value, (x,), tangents[:1])
+        else:
+            y = _pushed_forward(_Again(ctx.plan, starts).value, (x, extra), (tangents[0], tangents[2]))
+        return y, *[None] * (ctx.outputs - 1)
 
 
 class Unpool(_Function):
@@ -242,7 +317,9 @@ class Unpool(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, indices, output_size = inputs
         ctx.save_for_backward(indices)
-        ctx.rank, ctx.channels_last = len(output_size), ops.is_channels_last(x, len(output_size))
+        ctx.save_for_forward(indices)
+        ctx.sizes, ctx.rank = output_size, len(output_size)
+        ctx.channels_last = ops.is_channels_last(x, ctx.rank)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -250,6 +327,10 @@ class Unpool(_Function):
         if torch.is_grad_enabled():
             return UnpoolGradient.apply(grads[0], indices, ctx.rank, ctx.channels_last), None, None
         return ops.unpool_backward(grads[0], indices, ctx.rank, ctx.channels_last), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return Unpool.apply(tangents[0], *ctx.saved_tensors, ctx.sizes)
 
 
 class UnpoolGradient(_Function):
@@ -263,14 +344,19 @@ class UnpoolGradient(_Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        dout, indices, ctx.rank, _ = inputs
+        dout, indices, ctx.rank, ctx.channels_last = inputs
         ctx.sizes = list(dout.shape[-ctx.rank :])
         ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
-        return ops.unpool(grads[0], indices, ctx.sizes), None, None, None
+        return Unpool.apply(grads[0], indices, ctx.sizes), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return UnpoolGradient.apply(tangents[0], *ctx.saved_tensors, ctx.rank, ctx.channels_last)
 
 
 class WeightedMean(_Function):
@@ -290,6 +376,7 @@ class WeightedMean(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, logits, lse, ctx.plan, ctx.spec = inputs
         ctx.save_for_backward(x, logits, lse, output)
+        ctx.save_for_forward(x, logits, lse, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -299,6 +386,16 @@ class WeightedMean(_Function):
         if ctx.needs_input_grad[1]:
             dlogits = x * dx - Spread.apply(grads[0] * y, logits, lse, ctx.plan, ctx.spec)
         return dx, dlogits, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        x, logits, lse, y = ctx.saved_tensors
+        along_x, along_logits = tangents[:2]
+        kept = (logits, lse, ctx.plan, ctx.spec)
+        result = torch.zeros_like(y) if along_x is None else WeightedMean.apply(along_x, *kept)
+        if along_logits is None:
+            return result
+        return result + WeightedMean.apply(x * along_logits, *kept) - y * WeightedMean.apply(along_logits, *kept)
 
 
 class Spread(_Function):
@@ -316,6 +413,7 @@ class Spread(_Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         y, logits, lse, ctx.plan, ctx.spec = inputs
         ctx.save_for_backward(y, logits, lse, output)
+        ctx.save_for_forward(y, logits, lse, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -325,6 +423,16 @@ class Spread(_Function):
         if ctx.needs_input_grad[1]:
             dlogits = grads[0] * out - Spread.apply(y * dy, logits, lse, ctx.plan, ctx.spec)
         return dy, dlogits, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        y, logits, lse, out = ctx.saved_tensors
+        along_y, along_logits = tangents[:2]
+        kept = (logits, lse, ctx.plan, ctx.spec)
+        result = torch.zeros_like(out) if along_y is None else Spread.apply(along_y, *kept)
+        if along_logits is None:
+            return result
+        return result + out * along_logits - Spread.apply(y * WeightedMean.apply(along_logits, *kept), *kept)
 
 
 def _weighted_mean(x: Tensor, logits: Tensor, lse: Tensor, spec: tuple[int, ...]) -> Tensor:

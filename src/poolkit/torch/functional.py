@@ -378,12 +378,6 @@ def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: in
 
 def explain(error: Exception, x: Tensor) -> Exception:
     """The `PoolError` that says what an operator's refusal means, or the error itself if it is none of ours."""
-    if not x.is_cpu:
-        return PoolError(
-            f"input x on device {x.device}",
-            "poolkit pools tensors on the CPU",
-            "move it first: x.cpu()",
-        )
     if x.layout != torch.strided:
         return PoolError(f"input x of layout {x.layout}", "x is a dense tensor", "make it dense first: x.to_dense()")
     text = str(error)
@@ -454,7 +448,8 @@ def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | 
                 "pass for example one value for each channel: shape (C, 1, 1) in 2-D",
             ) from None
     channels = x.shape[-call.rank - 1]
-    if extra.dim() != 2 or extra.shape[0] not in (1, channels) or extra.shape[1] == 0:
+    # Compared one by one: torch.compile does not find a symbolic size in a tuple.
+    if extra.dim() != 2 or not (extra.shape[0] == 1 or extra.shape[0] == channels) or extra.shape[1] == 0:
         raise PoolError(
             f"extra of shape {tuple(extra.shape)}",
             f"weights have the shape (1, K) or ({channels}, K) for {channels} channels",

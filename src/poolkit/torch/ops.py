@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from poolkit.torch import fallback, shapes, vmap
-from poolkit.torch.shapes import DTYPES, decode, encode, is_channels_last
+from poolkit.plan_text import encode
+from poolkit.torch import composite, fallback, shapes, vmap
+from poolkit.torch.shapes import DTYPES, decode, is_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ _KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def _register() -> tuple[str, Any]:
+def _register() -> tuple[str, tuple[Any, ...]]:
     """Registers the operators; answers which binding serves them."""
     library: Any = torch.library  # its own annotations are partial
     found = importlib.util.find_spec("poolkit._torch")
@@ -93,7 +94,9 @@ def _register() -> tuple[str, Any]:
             defined.define(schema)
         for name, (kernel, _) in _KERNELS.items():
             defined.impl(name, kernel, "CPU")
+    everywhere = library.Library("poolkit", "FRAGMENT")
     for name, (_, fake) in _KERNELS.items():
+        everywhere.impl(name, composite.OPERATORS[name], "CompositeExplicitAutograd")
         library.register_fake(f"poolkit::{name}", fake)
     ops = torch.ops.poolkit
     for name, several in (
@@ -108,10 +111,10 @@ def _register() -> tuple[str, Any]:
     library.register_vmap("poolkit::pool_backward_extra", vmap.backward_extra)
     library.register_vmap("poolkit::unpool", vmap.unpool)
     library.register_vmap("poolkit::unpool_backward", vmap.unpool_backward)
-    return ("python" if defined else "compiled"), defined
+    return ("python" if defined else "compiled"), (defined, everywhere)
 
 
-binding, _library = _register()
+binding, _libraries = _register()
 
 # Bound once: resolving torch.ops.poolkit.<name>.default costs 0.5 us a call.
 pool: Callable[..., Tensor] = torch.ops.poolkit.pool.default

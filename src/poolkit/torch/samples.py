@@ -53,7 +53,7 @@ def fractional_starts(x: Tensor, axes: tuple[tuple[int, int, int], ...], samples
     parts: list[Tensor] = []
     for (size, out, kernel), column in zip(axes, (1, 0) if rank == 2 else range(rank), strict=True):
         u, room = columns[:, column : column + 1], size - kernel
-        last = u.new_full((len(columns), 1), room, dtype=torch.int64)
+        last = u.new_full((columns.shape[0], 1), room, dtype=torch.int64)
         if out > 1:
             alpha = u.new_full((), room) / u.new_full((), out - 1)
             windows = torch.arange(out - 1, device=u.device).to(u.dtype)

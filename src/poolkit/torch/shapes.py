@@ -59,28 +59,12 @@ class Decoded:
         return len(self.sizes)
 
 
-def encode(reducer: int, params: Sequence[float], spec: Sequence[int]) -> str:
-    """The plan string of a reducer's code and parameters and the flat geometry of a plan.
-
-    >>> from poolkit.reducer import Params
-    >>> encode(0, Params(), (0, 8, 4, 3, 2, 1, 1, 1))
-    '0(2.0,0.0,1.0,0,1,1,0.5,0,0) 0(8,4,3,2,1,1,1)'
-    """
-    p, eps, beta, divisor, include_pad, mean, level, mode, sample = params
-    head = (
-        f"{reducer}({float(p)!r},{float(eps)!r},{float(beta)!r},{int(divisor)},{int(include_pad)},{int(mean)},"
-        f"{float(level)!r},{int(mode)},{int(sample)})"
-    )
-    axes = (spec[i : i + 8] for i in range(0, len(spec), 8))
-    return head + "".join(f" {axis[0]}({','.join(map(str, axis[1:]))})" for axis in axes)
-
-
 @lru_cache(maxsize=1024)
 def decode(plan: str) -> Decoded:
-    """The inverse of `encode`; RuntimeError for any other text."""
+    """The inverse of `poolkit.plan_text.encode`; RuntimeError for any other text."""
     match = _PLAN.fullmatch(plan)
     if match is None:
-        raise RuntimeError("poolkit: plan: expected the text that poolkit.torch.ops.encode makes")
+        raise RuntimeError("poolkit: plan: expected the text that poolkit.plan_text.encode makes")
     reducer, *numbers = match.groups()[:10]
     params = Params(*map(float, numbers))
     p, eps, beta = params[:3]
@@ -97,6 +81,11 @@ def decode(plan: str) -> Decoded:
         tuple(axis[1] for axis in axes),
         tuple(axis[2] for axis in axes),
     )
+
+
+def reducer_of(plan: Decoded) -> type[Reducer]:
+    """The record of a plan's reducer."""
+    return _BY_CODE[plan.reducer]
 
 
 def is_channels_last(x: Tensor, rank: int) -> bool:
@@ -141,7 +130,7 @@ def require(condition: bool, message: str) -> None:
         raise RuntimeError(f"poolkit: {message}")
 
 
-def _planes(x: Tensor, rank: int, sizes: Sequence[int], name: str) -> tuple[int, ...]:
+def lead_of(x: Tensor, rank: int, sizes: Sequence[int], name: str) -> tuple[int, ...]:
     """The leading axes of `x`, after a check that the others are `sizes`."""
     require(x.dim() in (rank + 1, rank + 2), f"{name}: a tensor's rank does not fit the plan")
     require(tuple(x.shape[-rank:]) == tuple(sizes), f"{name}: its shape does not fit the plan")
@@ -174,7 +163,7 @@ def outputs(x: Tensor, plan: str, *extra: torch.dtype | None) -> list[Tensor]:
     kind = _BY_CODE[what.reducer]
     require(None not in extra or kind.core == "softmax", "only LogSumExp and Soft have lse")
     require(None in extra or not extra or chooses(kind, what.params), "this reducer chooses no element")
-    shape = (*_planes(x, what.rank, what.sizes, "x"), *what.outs)
+    shape = (*lead_of(x, what.rank, what.sizes, "x"), *what.outs)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     last = is_channels_last(x, what.rank)
     dtypes = [output_dtype(what.reducer, x.dtype), *(wide if dtype is None else dtype for dtype in extra)]
@@ -189,7 +178,7 @@ def offset_dtype(offset_bytes: int) -> torch.dtype:
 def input_gradient(dy: Tensor, plan: str, channels_last: bool) -> Tensor:
     what = decode(plan)
     require(dy.dtype.is_floating_point, "dy: gradients are floating-point")
-    shape = (*_planes(dy, what.rank, what.outs, "dy"), *what.sizes)
+    shape = (*lead_of(dy, what.rank, what.outs, "dy"), *what.sizes)
     return _new(dy, shape, what.rank, dy.dtype, channels_last)
 
 

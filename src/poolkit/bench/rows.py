@@ -1,14 +1,20 @@
 """The layers to measure: one Row per line of network_shapes.csv, turned into a window and a reducer."""
 
+from __future__ import annotations
+
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import poolkit as pk
-from poolkit.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poolkit.window import Window
 
 SHAPES = Path(__file__).with_name("network_shapes.csv")
 GROUPS = {
@@ -24,8 +30,10 @@ GROUPS = {
     "fractional_max": "other",
     "max_with_indices": "other",
 }
-# The bars of the project are set on these: forward max and average, whatever the window.
 HEADLINE = ("max", "avg", "adaptive", "global")
+"""The groups whose geometric mean is the headline: maxima and means, whatever the window."""
+TINY = "tiny"
+"""The network, and the group, of inputs so small that a call costs more than its work; no headline counts them."""
 LEFT_OUT = {"global_avg_masked": "a mean over each sample's own length: poolkit has no masked window"}
 FLOAT_BYTES = 4
 
@@ -48,6 +56,8 @@ QUICK = {
     ("sincnet", "pool1"),
     ("gem_r50_224", "head"),
     ("l2pool_scattering", "p2"),
+    ("tiny", "max_1x1x4x4"),
+    ("tiny", "avg_1x64x8x8"),
 }
 
 
@@ -84,12 +94,17 @@ class Row:
     @property
     def group(self) -> str:
         """The group whose geometric mean this row enters."""
-        return GROUPS[self.kind]
+        return TINY if self.network == TINY else GROUPS[self.kind]
 
     @property
-    def bytes_in(self) -> int:
-        """Bytes of the float32 input."""
-        return FLOAT_BYTES * prod(self.shape)
+    def cells(self) -> int:
+        """Number of input cells."""
+        return prod(self.shape)
+
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes of one float32 plane: what one channel of one sample holds."""
+        return FLOAT_BYTES * prod(self.shape[2:])
 
     @property
     def asymmetric(self) -> bool:
@@ -121,9 +136,16 @@ class Row:
             return pk.Lp(2.0)
         return pk.Mean(count_include_pad=self.kind != "avg_exclude_pad")
 
-    def capped(self, limit: int) -> "Row":
-        """The same row with its batch cut so that the input has at most ``limit`` bytes; the note says so."""
-        batch = max(1, min(self.shape[0], limit // (self.bytes_in // self.shape[0])))
+    @property
+    def taps(self) -> int:
+        """Most cells that one output sees (for adaptive windows at most one more on each axis)."""
+        if self.kernel:
+            return prod(self.kernel)
+        return prod(-(-size // out) for size, out in zip(self.shape[2:], self.target or (1,) * self.rank, strict=True))
+
+    def capped(self, limit: int) -> Row:
+        """The same row with its batch cut so that a float32 input has at most ``limit`` bytes; the note says so."""
+        batch = max(1, min(self.shape[0], limit // (FLOAT_BYTES * self.cells // self.shape[0])))
         if batch == self.shape[0]:
             return self
         note = "; ".join(filter(None, [self.note, f"batch {batch} of {self.shape[0]}"]))
