@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlparse
 
 import joblib
@@ -43,16 +43,21 @@ def results(todo: Sequence[Trial], backend: Backend, command: str = "") -> Gener
     if backend.kind == "processes" and backend.workers == 1:
         yield from (trials.run(trial, command, backend.kind) for trial in todo)
         return
-    calls = (joblib.delayed(trials.run)(trial, command, backend.kind) for trial in todo)
+    calls: list[Any] = [joblib.delayed(trials.run)(trial, command, backend.kind) for trial in todo]
     settings: dict[str, Any] = {"n_jobs": backend.workers, "batch_size": 1, "pre_dispatch": "n_jobs"}
     if backend.kind == "processes":
-        yield from joblib.Parallel(backend="loky", return_as="generator_unordered", **settings)(calls)
+        yield from _parallel(calls, backend="loky", return_as="generator_unordered", **settings)
         return
     with connected(backend):
         if backend.kind == "dask":
-            yield from joblib.Parallel(return_as="generator_unordered", **settings)(calls)
+            yield from _parallel(calls, return_as="generator_unordered", **settings)
         else:
             yield from _through_ray(todo, settings, command)
+
+
+def _parallel(calls: list[Any], **settings: Any) -> Iterator[dict[str, Any]]:
+    """What joblib gives for `calls`, one by one; its own types allow None, which `trials.run` never returns."""
+    return cast("Iterator[dict[str, Any]]", joblib.Parallel(**settings)(calls))
 
 
 @contextmanager

@@ -106,6 +106,11 @@ def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
     return sorted(taken)[len(taken) // 2] * 1e3
 
 
+def _identity(storage: Any) -> int:
+    """What two handles of one storage have in common; an empty storage has it too, unlike an address of bytes."""
+    return int(storage._cdata)
+
+
 class _Held(TorchDispatchMode):
     """Counts the bytes of storages that operators return, from their making to their end."""
 
@@ -116,12 +121,12 @@ class _Held(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        given = {_identity(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         answer = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(answer):
             if isinstance(leaf, Tensor):
                 storage = leaf.untyped_storage()
-                key = storage._cdata
+                key = _identity(storage)
                 # A view or an operator in place returns a storage that was there before.
                 if key not in self.alive and key not in given:
                     self.now += storage.nbytes()

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,17 +65,18 @@ def hparams_run(settings: Mapping[str, Any], found: Mapping[str, float]) -> byte
     """
     event = load("compat.proto.event_pb2").Event
     api, plugin = load("plugins.hparams.api_pb2"), load("plugins.hparams.plugin_data_pb2")
-    kinds = {bool: "DATA_TYPE_BOOL", str: "DATA_TYPE_STRING"}
+    kinds: dict[type[Any], str] = {bool: "DATA_TYPE_BOOL", str: "DATA_TYPE_STRING"}
+    fields: dict[type[Any], str] = {bool: "bool_value", str: "string_value"}
     experiment = api.Experiment(
         hparam_infos=[
-            api.HParamInfo(name=name, type=getattr(api, kinds.get(type(value), "DATA_TYPE_FLOAT64")))
+            api.HParamInfo(name=name, type=getattr(api, kinds.get(type(cast("object", value)), "DATA_TYPE_FLOAT64")))
             for name, value in settings.items()
         ],
         metric_infos=[api.MetricInfo(name=api.MetricName(tag=tag)) for tag in found],
     )
     start = plugin.SessionStartInfo()
     for name, value in settings.items():
-        kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
+        kind = fields.get(type(cast("object", value)), "number_value")
         setattr(start.hparams[name], kind, value)
     end = plugin.SessionEndInfo(status=api.STATUS_SUCCESS)
     buffer = io.BytesIO()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class _Seen(Watch):
 
     def _keep(self, x: Any, outputs: Any) -> None:
         site, self._fresh = self._fresh, None
-        y = outputs[0] if isinstance(outputs, tuple) else outputs
+        y = cast("tuple[Any, ...]", outputs)[0] if isinstance(outputs, tuple) else outputs
         maps = isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == 4 and y.ndim == 4
         if site is not None and site.kind != "strided convolution" and maps:
             self.found.append(Layer(site, x[0].detach().clone(), y[0].detach().clone()))
@@ -111,7 +111,7 @@ def sheet(found: list[Layer], picture: Picture, title: str) -> bytes:
         shapes = " -> ".join(shape_text(tuple(maps.shape)).replace("×", "x") for maps in (layer.before, layer.after))
         pen.text((size[0] - MARGIN, top), shapes, SOFT, font=small, anchor="ra")
         spread = layer.before.flatten(1).float().var(dim=1)
-        channels = spread.argsort(descending=True)[:COLUMNS].sort().values.tolist()
+        channels = cast("list[int]", spread.argsort(descending=True)[:COLUMNS].sort().values.tolist())
         for row, maps in enumerate((layer.before, layer.after)):
             for column, channel in enumerate(channels):
                 if channel < len(maps):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poolkit.lab.train import Tensors
+from poolkit.lab.train import Tensors, drawn_moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def predict(model: nn.Module, x: Tensor, batch: int = 256) -> Tensor:
     """The class of each image [N], or of each pixel [N, H, W]; in evaluation mode, which is left as it was."""
     training = model.training
     model.eval()
-    answers = torch.cat([model(part).argmax(1) for part in x.split(batch)])
+    answers = torch.cat([model(part).argmax(1) for part in torch.split(x, batch)])
     model.train(training)
     return answers
 
@@ -34,7 +34,7 @@ def mean_loss(model: nn.Module, data: Tensors, batch: int = 256) -> float:
     """Cross-entropy in nats over all images."""
     training = model.training
     model.eval()
-    pairs = zip(data.x.split(batch), data.y.split(batch), strict=True)
+    pairs = zip(torch.split(data.x, batch), torch.split(data.y, batch), strict=True)
     summed = sum(float(F.cross_entropy(model(x), y)) * len(x) for x, y in pairs)
     model.train(training)
     return summed / len(data)
@@ -79,8 +79,8 @@ def shift_consistency(model: nn.Module, data: Tensors, seed: int = 0) -> float:
     generator = torch.Generator().manual_seed(seed)
     copies: list[Tensor] = []
     for _ in range(2):
-        moves = torch.randint(0, reach + 1, (len(data), 2), generator=generator).tolist()
-        moved = torch.stack([image.roll(tuple(move), (-2, -1)) for image, move in zip(data.x, moves, strict=True)])
+        moves = drawn_moves(0, reach, len(data), generator)
+        moved = torch.stack([image.roll(move, (-2, -1)) for image, move in zip(data.x, moves, strict=True)])
         answers = predict(model, moved)
         if answers.ndim == 3:
             pairs = zip(answers, moves, strict=True)

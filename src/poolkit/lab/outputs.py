@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -31,7 +31,8 @@ def write(journal: Journal, lang: str | None = None) -> list[Path]:
     """
     page = report.render(journal, lang=lang).encode("utf-8")
     buffer = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist([flat(record) for record in journal.records]), buffer)
+    table = cast("Any", pa.Table.from_pylist([flat(record) for record in journal.records]))
+    parquet.write_table(table, buffer)
     folder = journal.folder
     try:
         write_whole(folder / TABLE, buffer.getvalue())
@@ -49,7 +50,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, dict):
-            row |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+            row |= {f"{key}.{name}": inner for name, inner in flat(cast("dict[str, Any]", value)).items()}
         else:
             row[key] = value
     return row

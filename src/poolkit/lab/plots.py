@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
 
 # Colours that stand for the page's own until the SVG is written.
 _INK, _SOFT, _RULE, _ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
 _VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _RULE: "var(--rule)", _ACCENT: "var(--accent)"}
 _LINES = ("#4269d0", "#c98a0d", "#e0503f", "#3a9c8c", "#3f9140", "#d06a9c", "#9160c0", "#6e98d8", "#9c6b4e", "#808890")
-_STYLE: dict[str, Any] = {
+_STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "poolkit", "font.size": 10, "font.family": "sans-serif",
     "text.color": _INK, "axes.labelcolor": _SOFT, "axes.edgecolor": _RULE, "xtick.color": _SOFT, "ytick.color": _SOFT,
     "axes.spines.top": False, "axes.spines.right": False,

@@ -84,7 +84,7 @@ def interval(values: Sequence[float]) -> Interval | None:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             # Two equal halves leave the acceleration undefined: the plain percentiles remain.
             warnings.simplefilter("ignore")
-            found = stats.bootstrap(
+            found: Any = stats.bootstrap(
                 (sample,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method=method,
                 rng=np.random.default_rng(0),
             ).confidence_interval  # fmt: skip
@@ -106,7 +106,8 @@ def paired_p(differences: Sequence[float]) -> float | None:
         return None
     if np.ptp(sample) == 0:
         return 1.0 if sample[0] == 0 else 0.0
-    return float(stats.ttest_1samp(sample, 0.0).pvalue)
+    found: Any = stats.ttest_1samp(sample, 0.0)
+    return float(found.pvalue)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -181,7 +182,8 @@ def noise_floor(records: Records, key: str) -> float | None:
 def best(records: Records, measure: Measure) -> Best | None:
     """The pooling with the best mean over the seeds that all have, and how often resampled seeds say the same."""
     values = table(records, measure.key)
-    seeds = sorted(set.intersection(*(set(row) for row in values.values()))) if values else []
+    ran = [set(row) for row in values.values()]
+    seeds = sorted(ran[0].intersection(*ran[1:])) if ran else []
     if not seeds:
         return None
     sign = 1.0 if measure.better == "higher" else -1.0

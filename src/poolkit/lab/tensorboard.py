@@ -87,7 +87,7 @@ def log(
         try:
             board = Board(run)
             try:
-                parts = x.split(batch_size)
+                parts = torch.split(x, batch_size)
                 for step, part in enumerate(parts):
                     y = answer(module, part, gave)
                     board.image("input", *png(grid(part.numpy())), step)

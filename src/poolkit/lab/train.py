@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def train(
     learner.train()
     for epoch in range(settings.epochs):
         summed = 0.0
-        for chosen in torch.randperm(len(data), generator=order).split(settings.batch_size):
+        for chosen in torch.split(torch.randperm(len(data), generator=order), settings.batch_size):
             # Every process draws the same augmentation for the whole batch, so that their number changes nothing.
             x, y = _augmented(data.x[chosen], data.y[chosen], settings.augment, order)
             mine = slice(rank, None, world) if len(chosen) >= world else slice(None)
@@ -105,14 +105,20 @@ def _rate(done: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm) / max(1, total - warm)))
 
 
+def drawn_moves(low: int, high: int, count: int, generator: torch.Generator) -> list[tuple[int, int]]:
+    """Pixels down and to the right for each of `count` images, both from `low` to `high` inclusive."""
+    drawn = cast("list[list[int]]", torch.randint(low, high + 1, (count, 2), generator=generator).tolist())
+    return [(down, right) for down, right in drawn]
+
+
 def _augmented(x: Tensor, y: Tensor, kind: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The batch moved by up to an eighth of its side, or mirrored, together with masks; one draw for each image."""
     if "shift" in kind:
         reach = max(1, x.shape[-1] // 8)
-        moves = torch.randint(-reach, reach + 1, (len(x), 2), generator=generator).tolist()
-        x = torch.stack([image.roll(tuple(move), (-2, -1)) for image, move in zip(x, moves, strict=True)])
+        moves = drawn_moves(-reach, reach, len(x), generator)
+        x = torch.stack([image.roll(move, (-2, -1)) for image, move in zip(x, moves, strict=True)])
         if y.ndim == 3:
-            y = torch.stack([mask.roll(tuple(move), (-2, -1)) for mask, move in zip(y, moves, strict=True)])
+            y = torch.stack([mask.roll(move, (-2, -1)) for mask, move in zip(y, moves, strict=True)])
     if "flip" in kind:
         mirror = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
         x = torch.where(mirror[:, None, None, None], x.flip(-1), x)

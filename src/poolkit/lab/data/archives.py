@@ -86,7 +86,7 @@ def _from_archive(path: Path, wanted: set[str]) -> dict[str, bytes]:
                     raise EOFError(f"{name} has {len(data)} of {member.size} bytes")
                 found[name] = data
         # The end of the compressed stream holds its checksum, which nobody has looked at yet.
-        while archive.fileobj is not None and archive.fileobj.read(2**20):
+        while archive.fileobj.read(2**20):
             pass
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ def own(text: str, channels: int, size: tuple[int, int], pool: Pooling) -> nn.Mo
 
 def _one(value: Any) -> int:
     """A setting that is the same along both axes."""
-    values = set(value) if isinstance(value, tuple | list) else {value}
+    values: set[Any] = set(cast("list[Any]", value)) if isinstance(value, tuple | list) else {value}
     if len(values) != 1 or not isinstance(first := next(iter(values)), int):
         raise PoolError(f"a pooling with {value}", "a study replaces square poolings", "make both sides equal")
     return first
