@@ -70,18 +70,29 @@ def connected(backend: Backend) -> Generator[None]:
     if backend.kind == "processes":
         yield
         return
+    library = check_backend(backend)
+    with _ray(library, backend) if backend.kind == "ray" else _dask(library, backend):
+        yield
+
+
+def check_backend(backend: Backend) -> Any:
+    """The library of a cluster; None for processes. Tries its address for a few seconds, not for their minutes.
+
+    Raises:
+        PoolError: the library is not installed, or nobody answers at the address.
+    """
+    if backend.kind == "processes":
+        return None
     _check_reachable(backend)
     name = "ray" if backend.kind == "ray" else "distributed"
     try:
-        library: Any = importlib.import_module(name)
+        return importlib.import_module(name)
     except ImportError:
         raise PoolError(
             f"--backend {backend.kind}",
             f"it needs {name}, which is not installed",
-            f"pip install {name}",
+            "pip install 'poolkit[cluster]'",
         ) from None
-    with _ray(library, backend) if backend.kind == "ray" else _dask(library, backend):
-        yield
 
 
 @contextmanager

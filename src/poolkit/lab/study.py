@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poolkit.errors import PoolError
-from poolkit.lab.backends import Backend, results
+from poolkit.lab.backends import Backend, check_backend, results
 from poolkit.lab.journal import Journal
 from poolkit.lab.trial import data_of, network
 
@@ -55,6 +55,7 @@ def compare(
     """
     digest = check(spec)
     backend = backend or Backend()
+    check_backend(backend)
     journal = Journal.begin(folder, spec)
     with journal.locked():
         others = {record["data_hash"] for record in journal.records} - {digest}

@@ -1,0 +1,73 @@
+"""The same study on this machine, on clusters, and with several processes for a trial."""
+
+import json
+
+import pytest
+
+TRAINING = {"epochs": 1, "limit": 200, "probe": 20}
+
+RUN = """
+import json, sys, tempfile
+from pathlib import Path
+from poolkit.lab.backends import Backend
+from poolkit.lab.spec import study_spec
+from poolkit.lab.study import compare
+
+if __name__ == "__main__":
+    kind, given = sys.argv[1], json.loads(sys.argv[2])
+    spec = study_spec(pools=["max", "stochastic"], seeds=[0, 1], **given)
+    seen = []
+    with tempfile.TemporaryDirectory() as folder:
+        workers = 1 if kind == "one" else 2
+        where = Backend("processes" if kind in ("one", "loky") else kind, workers)
+        journal = compare(spec, Path(folder), where, step=lambda record, done, total: seen.append((done, total)))
+    assert [total for _, total in seen] == [4] * 4 and [done for done, _ in seen] == [1, 2, 3, 4], seen
+    kept = ("score", "train_score", "loss", "consistency", "robustness", "training_bytes_32")
+    numbers = {one["key"]: [one["losses"], one["curve"], *(one["metrics"][name] for name in kept)] for one in journal.records}
+    print(json.dumps([numbers, sorted({one["environment"]["backend"] for one in journal.records})], sort_keys=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(python):
+    done = python("one", json.dumps(TRAINING), code=RUN)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)[0]
+
+
+@pytest.mark.parametrize("kind", ["loky", "ray", "dask"])
+def test_two_workers_give_the_same_numbers_seed_by_seed(python, alone, tmp_path, kind):
+    script = tmp_path / "study.py"
+    script.write_text(RUN)
+    # Workers of Dask import the main module by its path: code given as text has none.
+    code = "import runpy, sys; sys.argv[0] = sys.argv.pop(1); runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = python(script, kind, json.dumps(TRAINING), code=code, RAY_USAGE_STATS_ENABLED="0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    numbers, backends = json.loads(done.stdout.splitlines()[-1])
+    assert backends == [{"loky": "processes"}.get(kind, kind)]
+    assert numbers == alone
+
+
+def test_two_processes_for_one_trial_train_the_same_network(python):
+    code = """
+import json
+from poolkit.lab.spec import Training, Trial
+from poolkit.lab.trial import run
+
+made = []
+for processes in (1, 2):
+    training = Training(data="digits", epochs=2, limit=320, probe=10, batch_size=64, processes=processes)
+    record = run(Trial(training=training, pool="max", seed=0))
+    made.append([record["losses"], record["metrics"]["loss"], record["environment"]["processes"], record["key"]])
+print(json.dumps(made))
+"""
+    done = python(code=code)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (losses, loss, one, key), (shared_losses, shared, two, other) = json.loads(done.stdout)
+    assert (one, two) == (1, 2)
+    assert key != other
+    # Each process sees half of every batch, whose mean loss is not that of the whole; the network is the same, but for
+    # the order in which float32 gradients are added.
+    assert shared == pytest.approx(loss, rel=1e-3)
+    assert shared_losses != losses
+    assert shared_losses[-1] < shared_losses[0]
