@@ -23,7 +23,9 @@ if __name__ == "__main__":
         journal = compare(spec, Path(folder), where, step=lambda record, done, total: seen.append((done, total)))
     assert [total for _, total in seen] == [4] * 4 and [done for done, _ in seen] == [1, 2, 3, 4], seen
     kept = ("score", "train_score", "loss", "consistency", "robustness", "training_bytes_32")
-    numbers = {one["key"]: [one["losses"], one["curve"], *(one["metrics"][name] for name in kept)] for one in journal.records}
+    numbers = {
+        one["key"]: [one["losses"], one["curve"], *(one["metrics"][name] for name in kept)] for one in journal.records
+    }
     print(json.dumps([numbers, sorted({one["environment"]["backend"] for one in journal.records})], sort_keys=True))
 """
 
