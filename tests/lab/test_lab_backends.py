@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-TRAINING = {"epochs": 1, "limit": 200, "probe": 20}
-
 RUN = """
 import json, sys, tempfile
 from pathlib import Path
@@ -13,41 +11,37 @@ from poolkit.lab.backends import Backend
 from poolkit.lab.spec import study_spec
 from poolkit.lab.study import compare
 
+KEPT = ("score", "train_score", "loss", "consistency", "robustness", "training_bytes_32")
+
 if __name__ == "__main__":
-    kind, given = sys.argv[1], json.loads(sys.argv[2])
-    spec = study_spec(pools=["max", "stochastic"], seeds=[0, 1], **given)
-    seen = []
-    with tempfile.TemporaryDirectory() as folder:
-        workers = 1 if kind == "one" else 2
-        where = Backend("processes" if kind in ("one", "loky") else kind, workers)
-        journal = compare(spec, Path(folder), where, step=lambda record, done, total: seen.append((done, total)))
-    assert [total for _, total in seen] == [4] * 4 and [done for done, _ in seen] == [1, 2, 3, 4], seen
-    kept = ("score", "train_score", "loss", "consistency", "robustness", "training_bytes_32")
-    numbers = {
-        one["key"]: [one["losses"], one["curve"], *(one["metrics"][name] for name in kept)] for one in journal.records
-    }
-    print(json.dumps([numbers, sorted({one["environment"]["backend"] for one in journal.records})], sort_keys=True))
+    spec = study_spec(pools=["max", "stochastic"], seeds=[0, 1], epochs=1, limit=200, probe=20)
+    for kind, workers in (("processes", 1), ("processes", 2), ("ray", 2), ("dask", 2)):
+        seen = []
+        with tempfile.TemporaryDirectory() as folder:
+            step = lambda record, done, total: seen.append((done, total))
+            journal = compare(spec, Path(folder), Backend(kind, workers), step=step)
+        numbers = {
+            one["key"]: [one["losses"], one["curve"], *(one["metrics"][name] for name in KEPT)]
+            for one in journal.records
+        }
+        used = sorted({one["environment"]["backend"] for one in journal.records})
+        print(json.dumps([kind, used, seen, numbers], sort_keys=True))
 """
 
 
-@pytest.fixture(scope="module")
-def alone(python):
-    done = python("one", json.dumps(TRAINING), code=RUN)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)[0]
-
-
-@pytest.mark.parametrize("kind", ["loky", "ray", "dask"])
-def test_two_workers_give_the_same_numbers_seed_by_seed(python, alone, tmp_path, kind):
+def test_two_workers_give_the_same_numbers_seed_by_seed(python, tmp_path):
     script = tmp_path / "study.py"
     script.write_text(RUN)
     # Workers of Dask import the main module by its path: code given as text has none.
     code = "import runpy, sys; sys.argv[0] = sys.argv.pop(1); runpy.run_path(sys.argv[0], run_name='__main__')"
-    done = python(script, kind, json.dumps(TRAINING), code=code, RAY_USAGE_STATS_ENABLED="0")
+    done = python(script, code=code, RAY_USAGE_STATS_ENABLED="0")
     assert done.returncode == 0, done.stderr[-3000:]
-    numbers, backends = json.loads(done.stdout.splitlines()[-1])
-    assert backends == [{"loky": "processes"}.get(kind, kind)]
-    assert numbers == alone
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert [kind for kind, *_ in answers] == ["processes", "processes", "ray", "dask"]
+    for kind, used, seen, numbers in answers:
+        assert used == [kind]
+        assert seen == [[1, 4], [2, 4], [3, 4], [4, 4]], kind
+        assert numbers == answers[0][3], kind
 
 
 def test_two_processes_for_one_trial_train_the_same_network(python):

@@ -19,19 +19,36 @@ def record(key, **more):
     return {"key": key, "pool": pool, "seed": int(seed)} | more
 
 
-def test_kill_in_the_middle_loses_nothing_and_runs_nothing_twice(python, tmp_path):
-    folder = tmp_path / "study"
+def started(python, folder, lines):
+    """The command in a process of its own, after its journal has got this many lines."""
     process = python.start(*COMMAND, "--out", folder)
     journal = folder / "trials.jsonl"
     deadline = time.monotonic() + 200
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return process
+
+
+def test_stopped_and_killed_in_the_middle_nothing_is_lost_and_nothing_runs_twice(python, tmp_path):
+    folder = tmp_path / "study"
+    journal = folder / "trials.jsonl"
+    process = started(python, folder, 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    stopped = journal.read_bytes()
+    assert 1 <= len(Journal.read(folder).records) < 5
+
+    process = started(python, folder, stopped.count(b"\n") + 1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    before = journal.read_bytes()
-    assert before.count(b"\n") < 6, "the study ended before it could be killed"
+    killed = journal.read_bytes()
+    assert killed.startswith(stopped)
+    assert killed.count(b"\n") < 6, "the study ended before it could be killed"
     # What a crash in the middle of a line would leave.
     with journal.open("ab") as file:
         file.write(b'{"key":"max/2/')
@@ -39,26 +56,9 @@ def test_kill_in_the_middle_loses_nothing_and_runs_nothing_twice(python, tmp_pat
     done = python(*COMMAND, "--out", folder)
     assert done.returncode == 0, done.stderr
     after = journal.read_bytes()
-    kept = before[: before.rfind(b"\n") + 1]
-    assert after.startswith(kept)
+    assert after.startswith(killed[: killed.rfind(b"\n") + 1])
     keys = [json.loads(line)["key"] for line in after.splitlines()]
     assert len(keys) == len(set(keys)) == 6
-
-
-def test_a_signal_to_stop_leaves_a_study_that_can_go_on(python, tmp_path):
-    folder = tmp_path / "study"
-    process = python.start(*COMMAND, "--out", folder)
-    deadline = time.monotonic() + 200
-    while not (folder / "trials.jsonl").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 130, err
-    assert "the same command goes on" in err
-    assert "Traceback" not in err
-    assert 1 <= len(Journal.read(folder).records) < 6
 
 
 def test_a_full_disk_is_said_and_the_journal_stays_whole(python, tmp_path):

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from poolkit.errors import PoolError
 from poolkit.lab.commands import app
 from poolkit.lab.data import load
+from poolkit.lab.events import hparams_run
 from poolkit.lab.layers import layers
 from poolkit.lab.maps import grid, lost, outlines, routing
 from poolkit.lab.poolings import parse
@@ -75,7 +76,7 @@ def pictures(fetch, run, tag):
     raise AssertionError(f"no {tag} in {tags}")
 
 
-def test_the_articles_pictures_in_a_real_tensorboard(board, cifar_archive, tmp_path):
+def test_the_articles_pictures_and_a_study_in_a_real_tensorboard(board, cifar_archive, tmp_path):
     logs = tmp_path / "logs_maxpool"
     options = [
         "--data",
@@ -91,6 +92,11 @@ def test_the_articles_pictures_in_a_real_tensorboard(board, cifar_archive, tmp_p
     done = CliRunner().invoke(app, ["tensorboard", *options, "--batches", "2", "--logdir", str(logs)])
     assert done.exit_code == 0, done.output
     assert "max: 3 × 32 × 32 -> 3 × 11 × 11, 2 steps" in done.output
+    # In the same folder, what a study leaves for the HParams tab.
+    for pool, score in (("max", 0.5), ("avg", 0.25)):
+        (logs / f"study-{pool}").mkdir()
+        event = hparams_run({"pool": pool, "seed": 3, "augment": True}, {"Accuracy": score})
+        (logs / f"study-{pool}" / "events.out.tfevents.0000000000.study").write_bytes(event)
     fetch = board(logs)
     given = load(f"cifar10:{cifar_archive}").test.x[:8]
     before, after = pictures(fetch, "max", "input"), pictures(fetch, "max", "output")
@@ -110,29 +116,24 @@ def test_the_articles_pictures_in_a_real_tensorboard(board, cifar_archive, tmp_p
     for tag, size in (("lost", (128, 32)), ("routing", (128, 32)), ("windows", (256, 256))):
         assert pictures(fetch, "avg", tag)[0][1].size == size
 
-
-def test_hparams_of_a_study_are_read_by_tensorboard(board, tmp_path):
-    from poolkit.lab.events import hparams_run
-
-    for pool, score in (("max", 0.5), ("avg", 0.25)):
-        (tmp_path / pool).mkdir()
-        event = hparams_run({"pool": pool, "seed": 3, "augment": True}, {"Accuracy": score})
-        (tmp_path / pool / "events.out.tfevents.0000000000.study").write_bytes(event)
-    fetch = board(tmp_path)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = json.loads(fetch("/data/plugin/scalars/tags"))
-        if len(found) == 2:
-            break
-        time.sleep(0.3)
-    assert {run: set(tags) for run, tags in found.items()} == {"max": {"Accuracy"}, "avg": {"Accuracy"}}
-    request = json.dumps(
-        {"experimentName": "", "colParams": [], "startIndex": 0, "sliceSize": 10, "allowedStatuses": ["STATUS_SUCCESS"]}
-    )
-    query = urllib.parse.urlencode({"request": request})
-    groups = json.loads(fetch(f"/data/plugin/hparams/session_groups?{query}"))["sessionGroups"]
+    groups = session_groups(fetch)
     assert sorted(group["hparams"]["pool"] for group in groups) == ["avg", "max"]
     assert {group["hparams"]["seed"] for group in groups} == {3.0}
+    tags = json.loads(fetch("/data/plugin/scalars/tags"))
+    assert set(tags["study-max"]) == set(tags["study-avg"]) == {"Accuracy"}
+
+
+def session_groups(fetch):
+    """What the HParams tab shows, waited for while TensorBoard reads."""
+    asked = {"experimentName": "", "colParams": [], "startIndex": 0, "sliceSize": 10}
+    query = urllib.parse.urlencode({"request": json.dumps(asked | {"allowedStatuses": ["STATUS_SUCCESS"]})})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        groups = json.loads(fetch(f"/data/plugin/hparams/session_groups?{query}"))["sessionGroups"]
+        if len(groups) == 2:
+            return groups
+        time.sleep(0.3)
+    raise AssertionError(groups)
 
 
 def test_a_run_is_not_mixed_with_an_older_one(tmp_path):
