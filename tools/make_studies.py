@@ -11,7 +11,7 @@ from poolkit.lab import plots
 from poolkit.lab.journal import Journal
 from poolkit.lab.measures import measures
 from poolkit.lab.stats import differences, estimates
-from poolkit.lab.tables import with_interval
+from poolkit.lab.tables import p_text, with_interval
 from poolkit.lab.verdict import task_of, verdict
 
 STUDIES = Path(__file__).resolve().parent.parent / "docs" / "studies"
@@ -45,7 +45,7 @@ def numbers(journal: Journal) -> str:
                 f"{known[key].text(row.interval.low, signed=True)} to {known[key].text(row.interval.high, signed=True)}"
                 if row.interval
                 else "-",
-                "-" if row.p_holm is None else f"{row.p_holm:.3f}",
+                p_text(row.p_holm),
                 row.verdict,
             ]
             for key in ("score", "gap", "consistency")
@@ -65,6 +65,7 @@ def made(page: Path) -> dict[Path, str]:
     files = {page: MARKS.sub(lambda found: found[1] + numbers(journal) + found[2], text)}
     for key in ("score", "gap", "consistency"):
         svg = plots.forest(estimates(journal.records, key), known[key], journal.records)
+        svg = svg.replace("<svg ", '<svg font-family="sans-serif" ', 1)
         for variable, colour in COLOURS.items():
             svg = svg.replace(variable, colour)
         files[page.with_suffix("") / f"{key}.svg"] = re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)

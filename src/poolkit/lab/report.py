@@ -12,7 +12,7 @@ from poolkit.lab import plots
 from poolkit.lab.measures import Measure, measures
 from poolkit.lab.poolings import parse
 from poolkit.lab.stats import Interval, differences, estimates
-from poolkit.lab.tables import with_interval
+from poolkit.lab.tables import p_text, with_interval
 from poolkit.lab.trial import data_of
 from poolkit.lab.verdict import TOLD, task_of, verdict
 from poolkit.show.about import machine
@@ -121,7 +121,7 @@ def _against(journal: Journal, measure: Measure) -> list[dict[str, Any]]:
             "pool": row.pool,
             "mean": measure.text(row.mean, signed=True),
             "interval": _ends(row.interval, measure),
-            "p": "–" if row.p_holm is None else "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+            "p": p_text(row.p_holm),
             "kind": row.verdict.split(" ", maxsplit=1)[0],
             "verdict": VERDICTS[row.verdict],
         }

@@ -33,6 +33,11 @@ def with_interval(measure: Measure, estimate: Estimate) -> str:
     return measure.text(estimate.mean)
 
 
+def p_text(p: float | None) -> str:
+    """A probability to three digits; a dash where there is none."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def print_journal(journal: Journal, lang: str) -> None:
     """A row for each pooling: means with 95 % intervals, and how its score compares with the first pooling's."""
     known = measures(task_of(journal))
