@@ -452,3 +452,19 @@ def _weighted_mean(x: Tensor, logits: Tensor, lse: Tensor, spec: tuple[int, ...]
         )
         y = torch.addcmul(y, (logits[(..., *cells)] - lse).exp(), x[(..., *cells)])
     return y
+
+
+def _without_forward_mode(kind: type[_Function]) -> type[_Function]:
+    return type(kind.__name__, (kind,), {"jvp": staticmethod(torch.autograd.Function.jvp)})
+
+
+# torch.compile traces no function that has a jvp of its own, and has no use for one: these are for it.
+TracedGradient = _without_forward_mode(Gradient)
+TracedUnpool = _without_forward_mode(Unpool)
+TracedWeightedMean = _without_forward_mode(WeightedMean)
+TracedSpread = _without_forward_mode(Spread)
+
+
+def traceable(kind: Any, traced: Any) -> Any:
+    """`kind`, or while torch.compile traces its twin without forward mode."""
+    return traced if torch.compiler.is_compiling() else kind

@@ -351,7 +351,7 @@ def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
     _check_dtype(x.dtype)
     try:
         if x.requires_grad or _compiling() or not is_plain():
-            return cast(Tensor, autograd.Unpool.apply(x, indices, sizes))
+            return cast(Tensor, autograd.traceable(autograd.Unpool, autograd.TracedUnpool).apply(x, indices, sizes))
         return ops.unpool(x, indices, sizes)
     except (NotImplementedError, RuntimeError) as error:
         if "poolkit:" in str(error) and not _compiling():

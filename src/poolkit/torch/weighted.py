@@ -33,7 +33,9 @@ def weighted_mean(x: Tensor, logits: Tensor, rank: int, *window: Any) -> Tensor:
         logits = x.view_as(x)
     plan, spec = plan_of(_log_sum_exp, window, x.shape[-rank:], x.dtype)
     _, lse = ops.pool_with_lse(logits.detach(), plan)
-    return cast(Tensor, autograd.WeightedMean.apply(x, logits, lse, plan, spec))
+    return cast(
+        Tensor, autograd.traceable(autograd.WeightedMean, autograd.TracedWeightedMean).apply(x, logits, lse, plan, spec)
+    )
 
 
 def weighted_spread(y: Tensor, logits: Tensor, rank: int, *window: Any) -> Tensor:
@@ -56,7 +58,7 @@ def weighted_spread(y: Tensor, logits: Tensor, rank: int, *window: Any) -> Tenso
     plan, spec = plan_of(_log_sum_exp, window, sizes, y.dtype)
     check_pooled(y, spec, sizes)
     _, lse = ops.pool_with_lse(logits.detach(), plan)
-    return cast(Tensor, autograd.Spread.apply(y, logits, lse, plan, spec))
+    return cast(Tensor, autograd.traceable(autograd.Spread, autograd.TracedSpread).apply(y, logits, lse, plan, spec))
 
 
 def adjoint(y: Tensor, build: Callable[..., Parts], settings: tuple[Any, ...], sizes: Sequence[int]) -> Tensor:
@@ -70,7 +72,12 @@ def adjoint(y: Tensor, build: Callable[..., Parts], settings: tuple[Any, ...], s
     plan, spec = plan_of(build, settings, sizes, y.dtype)
     check_pooled(y, spec, sizes)
     channels_last = ops.is_channels_last(y, len(sizes))
-    return cast(Tensor, autograd.Gradient.apply(y, plan, None, None, None, None, None, channels_last, None))
+    return cast(
+        Tensor,
+        autograd.traceable(autograd.Gradient, autograd.TracedGradient).apply(
+            y, plan, None, None, None, None, None, channels_last, None
+        ),
+    )
 
 
 def check_pooled(y: Tensor, spec: Sequence[int], sizes: Sequence[int]) -> None:
