@@ -137,7 +137,7 @@ def test_a_damaged_journal_is_refused_and_a_torn_end_is_cut(tmp_path):
     journal.append(record("max/0/a", text="again"))
     path = tmp_path / "trials.jsonl"
     assert path.read_bytes().count(b"\n") == 1
-    path.write_bytes(path.read_bytes() + b'{"key"')
+    path.write_bytes(path.read_bytes() + b'{"key"' + b" " * 1000)  # longer than what is written over it
     again = Journal.read(tmp_path)
     assert [one["key"] for one in again.records] == ["max/0/a"]
     again.append(record("avg/0/a"))
