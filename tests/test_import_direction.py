@@ -27,9 +27,9 @@ LAYERS = [
     {"torch", "catalog"},
     {"nn", "jax", "dask"},
     {"keras", "surgery"},
-    {"lab", "explorer"},
     {"show"},
     {"bench"},
+    {"lab", "explorer"},
     {"cli", "__main__"},
 ]
 HEAVY = {"torch", "jax", "dask", "zarr", "keras", "tensorflow", "matplotlib", "PIL", "typer", "rich", "jinja2"}

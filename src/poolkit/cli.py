@@ -1,4 +1,4 @@
-"""The command ``poolkit``: only the door; the commands are in `poolkit.show.commands` and `poolkit.bench.command`."""
+"""The command ``poolkit``: only the door; `poolkit.show`, `poolkit.bench` and `poolkit.lab` hold the commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def main() -> None:
         sys.stderr.write(f"poolkit's command line needs {names}\ndo this   pip install 'poolkit[show]'\n")
         sys.exit(2)
     from poolkit.bench.command import app
+    from poolkit.lab.commands import app as lab
 
+    app.add_typer(lab)
     app()
 
 

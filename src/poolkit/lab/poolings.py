@@ -66,9 +66,9 @@ def _fractional(channels: int, kernel_size: int, stride: int, padding: int, **se
     return pn.FractionalMaxPool2d(kernel_size, **cast("dict[str, Any]", {"output_ratio": 1 / stride} | settings))
 
 
-def _lp(channels: int, kernel_size: int, stride: int, padding: int, *, p: float = 2.0) -> nn.Module:
+def _lp(channels: int, kernel_size: int, stride: int, padding: int, *, p: float = 2.0, **settings: Any) -> nn.Module:
     del channels
-    return pn.LPPool2d(p, kernel_size, stride, padding=padding)
+    return pn.LPPool2d(p, kernel_size, stride, padding=padding, **settings)
 
 
 def _every(channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
@@ -122,6 +122,9 @@ DEFAULT = ("max", "avg", "soft", "stochastic", "mixed", "gated", "gem", "attenti
 """What is compared where the user names none."""
 
 
+_MARK = "pooling_of_a_study"
+
+
 @dataclass(frozen=True)
 class Pooling:
     """One pooling of a study: its name in `POOLINGS`, and the settings given in brackets."""
@@ -145,15 +148,25 @@ class Pooling:
         """
         with torch.random.fork_rng(devices=[]):
             try:
-                return POOLINGS[self.name](
-                    channels, kernel_size=kernel_size, stride=stride or kernel_size, padding=padding,
+                module = POOLINGS[self.name](
+                    channels,
+                    kernel_size=kernel_size,
+                    stride=stride or kernel_size,
+                    padding=padding,
                     **dict(self.settings),
-                )  # fmt: skip
+                )
             except TypeError as error:
                 raise PoolError(
                     f"--pool {self}", f"settings are arguments of the pooling's module, here {error}",
                     f"see poolkit explain {self.name}",
                 ) from None  # fmt: skip
+        setattr(module, _MARK, True)
+        return module
+
+
+def is_made(module: nn.Module) -> bool:
+    """Whether a module of a network is the pooling that a study put there."""
+    return getattr(module, _MARK, False)
 
 
 def parse(text: str) -> Pooling:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from poolkit.show.about import machine
 from poolkit.show.colour import HEAT_STOPS, data_uri, encode_heat, encode_rgb, encode_thumb, to_levels
 from poolkit.show.mathml import UnknownLatexError, to_mathml
+from poolkit.show.page import LABELS, fill, made_with
 from poolkit.show.picture import detail
 from poolkit.show.text import bytes_text, ms_text, psnr_text, ratio_text, shape_text, share_text
 from poolkit.show.words import Words
@@ -22,16 +23,7 @@ THUMB_WIDTH = 200
 
 def render(study: Study, *, lang: str | None = None) -> str:
     """The page as text. `lang` fixes the language it opens in; otherwise the reader's browser decides."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("poolkit.show"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(page=_page(study, lang))
+    return fill("report.html.j2", _page(study, lang))
 
 
 def _page(study: Study, lang: str | None) -> dict[str, Any]:
@@ -67,19 +59,11 @@ def _page(study: Study, lang: str | None) -> dict[str, Any]:
                 f"池化之前的图片 {picture.name}",
             )
         },
-        "made_with": [
-            (Words("Made with", "制作工具"), f"poolkit {about.version}"),
-            (Words("Instruction set", "指令集"), about.isa),
-            (Words("Processor", "处理器"), about.processor),
-            (Words("Threads while timing", "计时所用线程"), "1"),
-            *((Words(name, name), version) for name, version in about.present),
-        ],
+        "made_with": [*made_with(about), (Words("Threads while timing", "计时所用线程"), "1")],
     }
 
 
-_LABELS = {
-    "language": Words("Language", "语言"),
-    "theme": Words("Colours", "配色"),
+_LABELS = LABELS | {
     "window": Words("Window", "窗口"),
     "sheet": Words("Every reducer through every window", "所有归约与所有窗口的组合"),
 }

@@ -85,6 +85,9 @@ def _from_archive(path: Path, wanted: set[str]) -> dict[str, bytes]:
                 if len(data) != member.size:
                     raise EOFError(f"{name} has {len(data)} of {member.size} bytes")
                 found[name] = data
+        # The end of the compressed stream holds its checksum, which nobody has looked at yet.
+        while archive.fileobj.read(2**20):
+            pass
     return found
 
 

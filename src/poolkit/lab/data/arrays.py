@@ -28,7 +28,7 @@ def read(path: Path) -> Dataset:
     """
     gave = f"--data npz:{path}"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise PoolError(gave, "there is such a file, here there is none", "look at the path's spelling") from None

@@ -38,6 +38,7 @@
   follow("instant");
 
   const zoom = document.getElementById("zoom");
+  if (!zoom) return;
   const magnify = (times) => {
     zoom.value = String(times);
     root.style.setProperty("--z", zoom.value);
