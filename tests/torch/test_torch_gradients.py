@@ -268,7 +268,8 @@ def test_forward_mode_follows_the_backward_pass(reducer):
         return pool(t, pk.Sliding(3, 2, 1), reducer)
 
     y, moved = torch.func.jvp(call, (x,), (along,))
-    torch.testing.assert_close(y, call(x), rtol=0, atol=0)
+    # Forward mode goes through the compositions, which add up in another order: a few roundings of float64.
+    torch.testing.assert_close(y, call(x), rtol=0 if isinstance(reducer, pk.Max) else 1e-15, atol=0)
     back = torch.func.vjp(call, x)[1]
     for at in range(y.numel()):  # row by row of the Jacobian
         unit = torch.zeros(y.numel(), dtype=y.dtype)
