@@ -198,6 +198,20 @@ def input_gradient(dy: Tensor, plan: str, channels_last: bool) -> Tensor:
     return _new(dy, shape, what.rank, dy.dtype, channels_last)
 
 
+def check_kept(
+    dy: Tensor, plan: str, x: Tensor | None, y: Tensor | None, lse: Tensor | None, offsets: Tensor | None
+) -> tuple[int, ...]:
+    """The leading axes of dy, after a check of what a forward pass kept."""
+    what = decode(plan)
+    require(dy.dtype.is_floating_point, "dy: gradients are floating-point")
+    lead = lead_of(dy, what.rank, what.outs, "dy")
+    for name, tensor, sizes in (("x", x, what.sizes), ("y", y, what.outs), ("lse", lse, what.outs)):
+        require(tensor is None or tuple(tensor.shape) == (*lead, *sizes), f"{name}: its shape does not fit dy")
+    require(offsets is None or offsets.shape == dy.shape, "offsets: must have dy's shape")
+    require(offsets is None or offsets.dtype in OFFSET_DTYPES.values(), "offsets: expected uint8, int16 or int32")
+    return lead
+
+
 def unpooled(x: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
     rank = len(output_size)
     require(1 <= rank <= 3 and x.dim() in (rank + 1, rank + 2), "output_size: expected one size per pooled axis")

@@ -19,9 +19,9 @@ from poolkit.torch.composite import folds, whole
 from poolkit.torch.composite.block import Block
 from poolkit.torch.composite.windows import Windows, ravel, split, unravel, windows_of
 from poolkit.torch.shapes import (
-    OFFSET_DTYPES,
     Decoded,
     check_extra,
+    check_kept,
     chooses,
     decode,
     is_channels_last,
@@ -220,12 +220,8 @@ def _gradients(
 ) -> tuple[Tensor, Tensor | None]:
     """Of x and of the array beside it, in the accumulator's dtype."""
     what = decode(plan)
-    require(dy.dtype.is_floating_point, "dy: gradients are floating-point")
-    lead = lead_of(dy, what.rank, what.outs, "dy")
     x, y, lse, offsets = kept
-    for name, tensor, sizes in (("x", x, what.sizes), ("y", y, what.outs), ("lse", lse, what.outs)):
-        require(tensor is None or tuple(tensor.shape) == (*lead, *sizes), f"{name}: its shape does not fit dy")
-    require(offsets is None or offsets.shape == dy.shape, "offsets: must have dy's shape")
+    lead = check_kept(dy, plan, x, y, lse, offsets)
     windows = windows_of(plan, starts, lead, dy.device)
     kind, dy = REDUCERS[what.reducer], _wide(dy)
     if offsets is not None:
@@ -281,7 +277,6 @@ def _chosen(windows: Windows, offsets: Tensor) -> tuple[Tensor, Tensor]:
 
 def _routed(windows: Windows, dy: Tensor, offsets: Tensor) -> Tensor:
     """Each gradient at the cell that was chosen."""
-    require(offsets.dtype in OFFSET_DTYPES.values(), "offsets: expected uint8, int16 or int32")
     places, some = _chosen(windows, offsets)
     sizes = [line.size for line in windows.lines]
     planes = dy.new_zeros(*dy.shape[: windows.lead], math.prod(sizes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,8 @@ from poolkit.torch.composite.windows import by_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from poolkit.reducer import Params
 
 
 def value(b: Block) -> Tensor:
@@ -42,7 +45,7 @@ def choose(b: Block) -> Choice:
     """The cell at a rank, which is fixed or drawn; of equal cells the first."""
     none = None
     if b.kind in (Median, Quantile):
-        rank: Tensor | float = by_count(b.windows, lambda n: _at_rank(b, n)[0], torch.int64)
+        rank: Tensor | float = by_count(b.windows, lambda n: at_rank(b.params, n)[0], torch.int64)
         if not isinstance(rank, Tensor):
             rank = torch.full((), int(rank), dtype=torch.int64, device=b.cells.device)
         rank = rank.expand(b.cells.shape[:-1])
@@ -84,24 +87,29 @@ def _weights(b: Block) -> Tensor:
         return beside(by_count(b.windows, value, kind))
 
     if b.kind in (Median, Quantile):
-        low, high = (per_window(lambda n, i=i: _at_rank(b, n)[i], torch.int64) for i in (0, 1))
-        part = per_window(lambda n: _at_rank(b, n)[2], dtype)
+        low, high = (per_window(lambda n, i=i: at_rank(b.params, n)[i], torch.int64) for i in (0, 1))
+        part = per_window(lambda n: at_rank(b.params, n)[2], dtype)
         return (ranks == low).to(dtype) * (1 - part) + (ranks == high).to(dtype) * part
     if b.kind is TopKMean:
-        k = per_window(lambda n: _top(b, n), dtype)
+        k = per_window(lambda n: top(b.params, n), dtype)
         return (ranks < k).to(dtype) / k
     left = 1 - b.params.level
     weights = b.params.level * torch.pow(left, ranks.to(dtype))
     if b.params.mode == 0:  # made to sum to one
-        weights = weights / per_window(lambda n: math.fsum(b.params.level * left**r for r in range(n)), dtype)
+        weights = weights / per_window(lambda n: math.fsum(geometric(b.params.level, n)), dtype)
     return torch.where(ranks < beside(b.n), weights, 0)
 
 
-def _at_rank(b: Block, n: int) -> tuple[int, int, float]:
+def geometric(level: float, n: int) -> list[float]:
+    """The first n of ``level (1 - level)**r``, each from the one before, as the kernels have them."""
+    return list(accumulate(range(n - 1), lambda weight, _: weight * (1 - level), initial=level))
+
+
+def at_rank(params: Params, n: int) -> tuple[int, int, float]:
     """Of a quantile among n cells: two ranks, the largest cell first, and the second one's weight."""
-    place = (n - 1) * b.params.level
+    place = (n - 1) * params.level
     low, high, part = math.floor(place), math.ceil(place), place - math.floor(place)
-    word = INTERPOLATIONS[int(b.params.mode)]
+    word = INTERPOLATIONS[int(params.mode)]
     if word == "midpoint":
         part = 0.5 if high > low else 0.0
     elif word != "linear":
@@ -112,9 +120,9 @@ def _at_rank(b: Block, n: int) -> tuple[int, int, float]:
     return n - 1 - low, n - 1 - high, part
 
 
-def _top(b: Block, n: int) -> int:
+def top(params: Params, n: int) -> int:
     """How many cells of n `TopKMean` takes."""
-    k = b.params.level if b.params.mode == 0 else math.floor(b.params.level * n + 0.5)
+    k = params.level if params.mode == 0 else math.floor(params.level * n + 0.5)
     return min(max(int(k), 1), n)
 
 

@@ -214,11 +214,16 @@ def windows_of(plan: str, starts: Tensor | None, lead: Sequence[int], device: to
     return Windows(tuple(lines), len(lead), device)
 
 
-def _static(axis: AxisPlan, device: torch.device) -> Line:
+def checked(axis: AxisPlan) -> AxisPlan:
+    """An axis without starts, after a check that all of its windows lie inside the input."""
     require(min(axis.size, axis.out, axis.kernel, axis.stride, axis.dilation) >= 1, "plan: sizes are at least 1")
-    most = int(axis.count.max())
     legal = axis.count.min() >= 1 and axis.start.min() >= 0 and axis.stop.max() <= axis.size
     require(bool(legal), "plan: a window leaves the input")
+    return axis
+
+
+def _static(axis: AxisPlan, device: torch.device) -> Line:
+    most = int(checked(axis).count.max())
     skipped: Tensor | int = 0
     if axis.kind == "sliding" and axis.before > 0:
         begin = np.arange(axis.out, dtype=np.int64) * axis.stride - axis.before

@@ -1,0 +1,83 @@
+"""Elementary functions of the kernels: csrc/vmath.hpp and csrc/atoms.hpp on a GPU."""
+
+# pyright: basic
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def divided(a, b):
+    """a / b, rounded to nearest: the plain operator of float32 is off by two units in the last place."""
+    if a.dtype == tl.float32:
+        return tl.div_rn(a, b)
+    else:
+        return a / b
+
+
+@triton.jit
+def root_of(v):
+    """The square root, rounded to nearest."""
+    if v.dtype == tl.float32:
+        return tl.sqrt_rn(v)
+    else:
+        return tl.sqrt(v)
+
+
+@triton.jit
+def power(v, p: tl.constexpr):
+    """v**p of numbers that are not negative."""
+    if p == 0:
+        return v * 0 + 1
+    elif p == 1:
+        return v
+    elif p == 2:
+        return v * v
+    elif p == 3:
+        return v * v * v
+    elif p == 0.5:
+        return root_of(v)
+    else:
+        return tl.exp2(tl.log2(v) * p)
+
+
+@triton.jit
+def root(v, p: tl.constexpr):
+    """v**(1 / p) of numbers that are not negative."""
+    if p == 1:
+        return v
+    elif p == 2:
+        return root_of(v)
+    else:
+        return tl.exp2(divided(tl.log2(v), v * 0 + p) if v.dtype == tl.float64 else tl.log2(v) * (1 / p))
+
+
+@triton.jit
+def least(v):
+    """What sums of powers stay above, or are worked out again relative to their largest part."""
+    if v.dtype == tl.float64:
+        return 2.2e-300
+    else:
+        return 1.2e-30
+
+
+@triton.jit
+def most(v):
+    """The largest finite number."""
+    if v.dtype == tl.float64:
+        return 1.7976931348623157e308
+    else:
+        return 3.4028234663852886e38
+
+
+@triton.jit
+def magnitude(v):
+    """|v|."""
+    return tl.where(v < 0, -v, v)
+
+
+@triton.jit
+def finite(v):
+    """Whether v is neither infinite nor NaN."""
+    return v - v == 0

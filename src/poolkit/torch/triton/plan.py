@@ -1,0 +1,157 @@
+"""The intervals that a plan describes, for tiles of windows: csrc/plan.hpp on a GPU.
+
+An axis is a tuple of constants, made by `poolkit.torch.triton.grid`:
+``(kind, kernel, stride, before, after, dilation, overhang, wide)``. `overhang`: a window may pass the input's end;
+`wide`: a product of two sizes needs 64 bits. Positions and counts are tiles; the sizes of the axis are numbers.
+"""
+
+# pyright: basic
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+SLIDING = tl.constexpr(0)
+ADAPTIVE = tl.constexpr(1)
+STARTS = tl.constexpr(2)
+
+
+@triton.jit
+def ceil_div(a, b):
+    """Of numbers that are not negative."""
+    return (a + b - 1) // b
+
+
+@triton.jit
+def share(j, size, out, axis: tl.constexpr):
+    """The first cell of adaptive window j."""
+    if axis[7]:
+        return (j.to(tl.int64) * size // out).to(j.dtype)
+    return j * size // out
+
+
+@triton.jit
+def share_end(j, size, out, axis: tl.constexpr):
+    """One past the last cell of adaptive window j."""
+    if axis[7]:
+        return ceil_div((j.to(tl.int64) + 1) * size, out).to(j.dtype)
+    return ceil_div((j + 1) * size, out)
+
+
+@triton.jit
+def skipped(j, axis: tl.constexpr):
+    """Taps of window j that lie before the input."""
+    if axis[0] == SLIDING and axis[3] > 0:
+        origin = j * axis[2] - axis[3]
+        return tl.where(origin < 0, (axis[5] - 1 - tl.minimum(origin, 0)) // axis[5], 0)
+    return j * 0
+
+
+@triton.jit
+def interval(j, size, out, starts, row, live, axis: tl.constexpr):
+    """First existing tap of window j, and how many there are. `row`: where its plane's starts begin."""
+    if axis[0] == SLIDING:
+        first = skipped(j, axis)
+        origin = j * axis[2] - axis[3]
+        last = j * 0 + axis[1]
+        if axis[6]:
+            last = tl.minimum(last, ceil_div(tl.maximum(size - origin, 0), axis[5]))
+        return origin + first * axis[5], last - first
+    elif axis[0] == ADAPTIVE:
+        start = share(j, size, out, axis)
+        return start, share_end(j, size, out, axis) - start
+    else:
+        inside = live & (j >= 0) & (j < out)
+        start = tl.load(starts + row + j, mask=inside, other=0).to(j.dtype)
+        n = start * 0 + axis[1]
+        if axis[4] > 0:
+            after = tl.load(starts + row + j + 1, mask=inside & (j + 1 < out), other=0).to(j.dtype)
+            end = tl.where(j + 1 < out, tl.minimum(after + axis[4] - 1, size), size)
+            n = end - start
+        return start, n
+
+
+@triton.jit
+def padded_count(j, size, out, starts, row, live, axis: tl.constexpr):
+    """Taps of window j inside the input and its padding."""
+    if axis[0] == SLIDING:
+        n = j * 0 + axis[1]
+        if axis[6]:
+            n = tl.minimum(n, ceil_div(size + axis[4] + axis[3] - j * axis[2], axis[5]))
+        return n
+    else:
+        _, n = interval(j, size, out, starts, row, live, axis)
+        return n
+
+
+@triton.jit
+def at_or_before(i, out, starts, row, live):
+    """How many of a row's starts are at most i: a binary search."""
+    low = i * 0
+    high = low + out
+    left = out
+    while left > 0:
+        mid = (low + high) // 2
+        open_ = low < high
+        here = tl.load(starts + row + mid, mask=live & open_, other=0).to(i.dtype) <= i
+        low = tl.where(open_ & here, mid + 1, low)
+        high = tl.where(open_ & ~here, mid, high)
+        left = left // 2
+    return low
+
+
+@triton.jit
+def transposed(i, size, out, starts, row, live, axis: tl.constexpr, step: tl.constexpr):
+    """The windows that see cell i: the first of them and how many; each is `step` past the one before."""
+    if axis[0] == SLIDING:
+        u = i + axis[3]
+        reach: tl.constexpr = (axis[1] - 1) * axis[5]
+        high = tl.minimum(u // axis[2], out - 1)
+        low = ceil_div(tl.maximum(u - reach, 0), axis[2])
+        for _ in tl.static_range(step - 1):
+            high = tl.where((u - high * axis[2]) % axis[5] == 0, high, high - 1)
+        reached = (high >= low) & ((u - high * axis[2]) % axis[5] == 0)
+        n = tl.where(reached, (tl.maximum(high - low, 0)) // step + 1, 0)
+        return high - (n - 1) * step, n
+    elif axis[0] == ADAPTIVE:
+        start = share(i, out, size, axis)
+        return start, share_end(i, out, size, axis) - start
+    else:
+        high = at_or_before(i, out, starts, row, live)
+        if axis[4] > 0:
+            low = tl.maximum(at_or_before(i - axis[4] + 1, out, starts, row, live) - 1, 0)
+        else:
+            low = at_or_before(i - axis[1], out, starts, row, live)
+        return low, high - low
+
+
+@triton.jit
+def tile(
+    columns, rows, lanes, high, middle, low, channels, LAST: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):  # fmt: skip
+    """What a program works on: rows and lanes of its tile, which of them there are, and where they lie.
+
+    Tiles are ordered as memory is, `columns` of them beside each other. Gives ``(at, lane, live, sample, plane, d, h,
+    w)``: the place in memory of elements that follow each other, and that along the axes, whose sizes are `high`,
+    `middle` and `low`.
+    """
+    pid = tl.program_id(0)
+    if WIDE:
+        pid = pid.to(tl.int64)
+    r = (pid // columns) * ROWS + tl.arange(0, ROWS)[:, None]
+    lane = (pid % columns) * COLS + tl.arange(0, COLS)[None, :]
+    live = (r < rows) & (lane < lanes)
+    at = r.to(tl.int64) * lanes + lane
+    w = lane
+    if LAST:
+        w = r % low
+        r = r // low
+    h = r % middle
+    r = r // middle
+    d = r % high
+    r = r // high
+    plane = r
+    if LAST:
+        plane = r * channels + lane
+    return at, lane, live, r, plane, d, h, w

@@ -1,0 +1,277 @@
+"""Launches of the loops: a kernel's arguments from tensors, a grid and a core."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import triton.language as tl
+
+from poolkit.torch.triton import grid as grids
+from poolkit.torch.triton.back import back
+from poolkit.torch.triton.fold import fold
+from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Form, Grid, launch, power_of_two, tile_of
+from poolkit.torch.triton.merge import JOIN, PIECE, WHOLE, merge
+from poolkit.torch.triton.whole import locate, whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from poolkit.reducer import Params
+
+# The largest number of each dtype of offsets stands for no cell; two bytes are read without a sign.
+NONE = {torch.uint8: 2**8 - 1, torch.int16: 2**16 - 1, torch.int32: 2**31 - 1}
+# Programs that keep a large GPU busy, and taps that are worth a program of their own.
+BUSY, WORTH = 1024, 8192
+MOST_PIECES = 128
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all launches of a call share."""
+
+    grid: Grid
+    form: Form
+    starts: Tensor | None
+    places: tuple[int, int, int, int]
+    params: Params
+    wide: bool  # float64
+    extra: Tensor | None = None
+    extra_mode: int = 0
+
+    @property
+    def acc(self) -> Any:
+        """What kernels add up in."""
+        return tl.float64 if self.wide else tl.float32
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The same as a dtype of tensors."""
+        return torch.float64 if self.wide else torch.float32
+
+    def on(self, grid: Grid, **changes: Any) -> Task:
+        """The same of another grid."""
+        return replace(self, grid=grid, **changes)
+
+    def room(self, like: Tensor, dtype: torch.dtype | None = None, *, inputs: bool = False) -> Tensor:
+        """A number for each output, or for each input cell."""
+        sizes = self.grid.sizes if inputs else self.grid.outs
+        return grids.workspace(like, self.form, sizes, dtype or self.dtype)
+
+
+def none_of(offsets: Tensor | None) -> int:
+    """The number that stands for no cell."""
+    return -1 if offsets is None else NONE[offsets.dtype]
+
+
+def _common(task: Task, like: Tensor, *, inputs: bool) -> tuple[int, int, int, int, bool, int]:
+    """Tile rows and columns, rows, tiles beside each other, whether numbers of elements are wide, programs."""
+    grid, form = task.grid, task.form
+    sizes = grid.sizes if inputs else grid.outs
+    rows, cols, total, columns = tile_of(form, sizes, like.element_size())
+    cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
+    return rows, cols, total, columns, cells > grids.NARROW, -(-total // rows) * columns
+
+
+def run_fold(
+    task: Task,
+    x: Tensor,
+    core: Any,
+    *,
+    divide: int = 0,
+    y: Tensor | None = None,
+    offsets: Tensor | None = None,
+    indices: Tensor | None = None,
+    first: Tensor | None = None,
+    second: Tensor | None = None,
+    carry: Tensor | None = None,
+    carry_mode: int = 0,
+    rest: int = 1,
+    weights: int = 0,
+) -> None:
+    """The forward pass: `fold`, or `merge` for windows that are the whole plane."""
+    grid, form = task.grid, task.form
+    like = next(t for t in (y, first, second, offsets, indices) if t is not None)
+    if grid.whole and carry_mode == 0 and grid.taps > 1:
+        return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second))
+    rows, cols, total, columns, wide, programs = _common(task, like, inputs=False)
+    launch(
+        fold,
+        programs,
+        *(x, carry, y, offsets, indices, first, second, task.extra, task.starts),
+        *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
+        *(task.places, grid.sides, rest, weights),
+        like=x,
+        CORE=core,
+        AXES=tuple(line.axis for line in grid.lines),
+        SIDES=grid.sides if grid.taps <= MOST_WRITTEN_OUT else None,
+        DIVIDE=divide,
+        CARRY=carry_mode,
+        EXTRA=task.extra_mode,
+        PARAMS=tuple(task.params),
+        ACC=task.acc,
+        NONE=none_of(offsets),
+        LAST=form.last,
+        WIDE=wide,
+        ROWS=rows,
+        COLS=cols,
+    )
+    return None
+
+
+def _run_merge(
+    task: Task, x: Tensor, core: Any, divide: int, like: Tensor, results: tuple[Tensor | None, ...]
+) -> None:
+    form, size = task.form, task.grid.taps
+    if form.last:
+        cols = min(power_of_two(form.run), 32)
+        rows, columns = max(grids.TILE_BYTES * 2 // like.element_size() // cols, 1), -(-form.run // cols)
+        rows, blocks = min(rows, power_of_two(size)), form.samples * columns
+    else:
+        cols = min(power_of_two(size), max(grids.TILE_BYTES * 2 // like.element_size(), 1))
+        rows, columns = max(grids.TILE_BYTES // like.element_size() // cols, 1), 1
+        rows = min(rows, power_of_two(form.samples))
+        blocks = -(-form.samples // rows)
+    pieces = min(-(-BUSY // blocks), -(-size // WORTH), MOST_PIECES) if core[0] == 1 and blocks else 1
+    none = none_of(results[1])
+    planes = form.samples * form.run
+    constants = {
+        "CORE": core,
+        "DIVIDED": divide != 0,
+        "EXTRA": task.extra_mode,
+        "PARAMS": tuple(task.params),
+        "ACC": task.acc,
+        "NONE": none,
+        "LAST": form.last,
+    }
+    if pieces == 1:
+        numbers = (planes, form.run, size, size, 1, columns)
+        parts: tuple[Tensor | None, ...] = (None,) * 4
+        stage = {"STAGE": WHOLE.value, "ROWS": rows, "COLS": cols}
+        return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
+    piece = -(-size // pieces)
+    pieces = -(-size // piece)
+    numbers = (planes, form.run, size, piece, pieces, columns)
+    kinds = (task.dtype, torch.int32 if core[1].__name__ == "lowest" else task.dtype, task.dtype, task.dtype)
+    parts = tuple(x.new_empty(planes * pieces, dtype=kind) for kind in kinds)
+    stage = {"STAGE": PIECE.value, "ROWS": rows, "COLS": cols}
+    launch(merge, blocks * pieces, x, *(None,) * 5, task.extra, *parts, *numbers, like=x, **constants, **stage)
+    # The joins: lanes are the pieces.
+    span = power_of_two(pieces)
+    if form.last:
+        stage = {"STAGE": JOIN.value, "ROWS": span, "COLS": cols}
+    else:
+        stage = {"STAGE": JOIN.value, "ROWS": rows, "COLS": span}
+    return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
+
+
+def run_back(
+    task: Task,
+    dy: Tensor,
+    dx: Tensor,
+    slope: Any,
+    *,
+    divide: int = 0,
+    dy2: Tensor | None = None,
+    dx2: Tensor | None = None,
+    places: Tensor | None = None,
+    x: Tensor | None = None,
+    carry: Tensor | None = None,
+    carry_mode: int = 0,
+    y: Tensor | None = None,
+    a: Tensor | None = None,
+    chosen: Tensor | None = None,
+    ranks: Tensor | None = None,
+    table: Tensor | None = None,
+    rest: int = 1,
+    weights: int = 0,
+) -> None:
+    """The backward pass: `back`."""
+    grid, form = task.grid, task.form
+    rows, cols, total, columns, wide, programs = _common(task, dx, inputs=True)
+    covers = tuple(line.covers for line in grid.lines)
+    outputs = form.samples * form.run * math.prod(grid.outs)
+    launch(
+        back,
+        programs,
+        *(dy, dy2, dx, dx2, places, x, carry, y, a, chosen, task.extra, ranks, table, task.starts),
+        *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.outs) * form.run),
+        *(task.places, grid.sides, rest, weights, outputs),
+        like=dy,
+        SLOPE=slope,
+        AXES=tuple(line.axis for line in grid.lines),
+        STEPS=tuple(line.step for line in grid.lines),
+        COVERS=covers if 0 < math.prod(covers) <= MOST_WRITTEN_OUT else None,
+        DIVIDE=divide,
+        EXTRA=task.extra_mode,
+        CARRY=carry_mode,
+        PARAMS=tuple(task.params),
+        ACC=task.acc,
+        NONE=none_of(chosen),
+        LAST=form.last,
+        WIDE=wide,
+        ROWS=rows,
+        COLS=cols,
+    )
+
+
+def run_whole(
+    task: Task,
+    x: Tensor,
+    atom: Any,
+    pairs: tuple[tuple[int, int], ...],
+    *,
+    y: Tensor | None = None,
+    offsets: Tensor | None = None,
+    indices: Tensor | None = None,
+    ranks: Tensor | None = None,
+    table: Tensor | None = None,
+    rank: int = -1,
+    weights: int = 0,
+) -> None:
+    """Windows whole: `whole`."""
+    grid, form = task.grid, task.form
+    rows, cols, total, columns, wide, programs = _common(task, x, inputs=False)
+    launch(
+        whole,
+        programs,
+        *(x, y, offsets, indices, ranks, task.extra, x if table is None else table, task.starts),
+        *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
+        *(task.places, weights, form.samples * form.run * math.prod(grid.outs)),
+        like=x,
+        ATOM=atom,
+        SIDES=grid.sides,
+        PAIRS=pairs,
+        COUNT=len(pairs),
+        RANK=rank,
+        AXES=tuple(line.axis for line in grid.lines),
+        EXTRA=task.extra_mode,
+        PARAMS=tuple(task.params),
+        ACC=task.acc,
+        NONE=none_of(offsets),
+        LAST=form.last,
+        WIDE=wide,
+        ROWS=rows,
+        COLS=cols,
+    )
+
+
+def run_locate(task: Task, numbers: Tensor, offsets: Tensor | None, indices: Tensor) -> None:
+    """Offsets and plane positions from tap numbers."""
+    grid, form = task.grid, task.form
+    rows, cols, total, columns, wide, programs = _common(task, numbers, inputs=False)
+    launch(
+        locate,
+        programs,
+        *(numbers, offsets, indices, task.starts, columns, grid.sizes, grid.outs, total, form.run, form.channels),
+        *(task.places, grid.sides),
+        like=numbers,
+        AXES=tuple(line.axis for line in grid.lines),
+        NONE=none_of(offsets),
+        LAST=form.last,
+        WIDE=wide,
+        ROWS=rows,
+        COLS=cols,
+    )

@@ -1,0 +1,227 @@
+"""Large windows axis by axis: the cost grows with the sum of a window's sides, not with their product.
+
+Every axis is a pooling of its own, from the last one to the first, and what goes on to the next is the state, never
+the rounded output. Backward, the axes are differentiated in turn, from the first one to the last; what the passes in
+between had found is found again, since nobody kept it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from poolkit.torch.triton import back, cores
+from poolkit.torch.triton.fold import FIXED, NUMBERS, UNDIVIDED, VALUES
+from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Grid
+from poolkit.torch.triton.run import Task, run_back, run_fold, run_locate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHOOSING = (cores.MAX, cores.MIN, cores.SIZE)
+SEPARABLE = (*CHOOSING, cores.SUM, cores.NORM, cores.CLAMPED, cores.LOG_SUM_EXP, cores.SOFT)
+
+
+class Step(NamedTuple):
+    """What a pass over one axis found: its values, and for Soft also the logits."""
+
+    values: Tensor
+    logits: Tensor | None = None
+
+
+def by_axis_pays(grid: Grid, core: Any) -> bool:
+    """Whether a window is large, and its core one that can be carried from axis to axis."""
+    return core in SEPARABLE and not grid.whole and grid.taps > MOST_WRITTEN_OUT and len(grid.pooled) > 1
+
+
+def axes_of(grid: Grid) -> list[int]:
+    """The axes that passes go over, the last one first."""
+    return [i for i in (2, 1, 0) if grid.lines[i].side > 1 or grid.lines[i].size != grid.lines[i].out]
+
+
+def tasks_of(task: Task) -> list[Task]:
+    """A task for each pass; windows of all axes that come later are of single cells."""
+    sizes, tasks = list(task.grid.sizes), []
+    for axis in axes_of(task.grid):
+        tasks.append(task.on(task.grid.along(axis, tuple(sizes))))
+        sizes[axis] = task.grid.lines[axis].out
+    return tasks
+
+
+def rest_of(grid: Grid, axis: int) -> int:
+    """What an axis' tap number counts in, in a number of the whole window."""
+    return math.prod(grid.sides[axis + 1 :])
+
+
+def forward(
+    task: Task,
+    x: Tensor,
+    core: Any,
+    divide: int,
+    y: Tensor | None,
+    offsets: Tensor | None,
+    indices: Tensor | None,
+    lse: Tensor | None,
+) -> None:
+    """The forward pass."""
+    if core in CHOOSING:
+        return _choose(task, x, core, y, offsets, indices)
+    *early, last = tasks_of(task)
+    step = steps(task, early, x, core, divide)[-1] if early else Step(x)
+    if core == cores.SOFT and step.logits is not None:
+        run_fold(last, step.logits, cores.CARRIED_SOFT, y=y, first=lse, carry=step.values, carry_mode=VALUES.value)
+        return None
+    run_fold(last, step.values, after(core) if early else core, divide=divide, y=y, first=lse)
+    return None
+
+
+def after(core: Any) -> Any:
+    """The core of a pass over what that core gave: cells are not clamped twice."""
+    return cores.NORM if core == cores.CLAMPED else core
+
+
+def steps(task: Task, passes: list[Task], x: Tensor, core: Any, divide: int) -> list[Step]:
+    """What each of these passes gives."""
+    found: list[Step] = []
+    for each in passes:
+        values = each.room(x)
+        if core != cores.SOFT:
+            given = found[-1].values if found else x
+            # A divisor that is given divides once, in the last pass.
+            by = UNDIVIDED.value if divide == FIXED.value else divide
+            run_fold(each, given, after(core) if found else core, divide=by, y=values)
+            found.append(Step(values))
+            continue
+        logits = each.room(x)
+        if found:
+            before = found[-1]
+            assert before.logits is not None
+            run_fold(
+                each,
+                before.logits,
+                cores.CARRIED_SOFT,
+                first=logits,
+                second=values,
+                carry=before.values,
+                carry_mode=VALUES.value,
+            )
+        else:
+            run_fold(each, x, core, first=logits, second=values)
+        found.append(Step(values, logits))
+    return found
+
+
+def _choose(
+    task: Task, x: Tensor, core: Any, y: Tensor | None, offsets: Tensor | None, indices: Tensor | None
+) -> None:
+    """Extremes with the places that each axis found."""
+    grid, passes = task.grid, tasks_of(task)
+    wanted = offsets is not None or indices is not None
+    values, numbers = x, None
+    for axis, each in zip(axes_of(grid), passes, strict=True):
+        final = each is passes[-1]
+        own = each.room(x, torch.int32) if wanted and not (final and indices is None) else None
+        to = y if final else each.room(x, x.dtype)
+        run_fold(
+            each,
+            values,
+            core,
+            y=to,
+            first=own,
+            offsets=offsets if final and indices is None else None,
+            carry=numbers,
+            carry_mode=NUMBERS.value if numbers is not None else 0,
+            rest=rest_of(grid, axis),
+        )
+        assert to is not None
+        values, numbers = to, own
+        core = cores.MAX if core == cores.SIZE else core
+    if indices is not None:
+        assert numbers is not None
+        run_locate(task, numbers, offsets, indices)
+
+
+def backward(
+    task: Task,
+    dy: Tensor,
+    dx: Tensor,
+    core: Any,
+    slope: Any,
+    divide: int,
+    x: Tensor | None,
+    y: Tensor | None,
+    chosen: Tensor | None,
+) -> None:
+    """The backward pass."""
+    if chosen is not None:
+        return _route(task, dy, dx, slope, x, chosen)
+    passes = tasks_of(task)
+    if core == cores.SUM:
+        for each in reversed(passes):
+            final = each is passes[0]
+            to = dx if final else each.room(dy, inputs=True)
+            run_back(each, dy, to, slope, divide=divide)
+            dy, divide = to, UNDIVIDED.value if divide == FIXED.value else divide
+        return None
+    assert x is not None
+    if core == cores.SOFT:
+        return _soft(task, passes, dy, dx, x)
+    logs = core == cores.LOG_SUM_EXP
+    found = steps(task, passes if logs else passes[:-1], x, core, divide)
+    for k in range(len(passes) - 1, -1, -1):
+        each, given = passes[k], found[k - 1].values if k else x
+        own = slope if k == 0 or slope is not back.mean_slope else back.norm_slope
+        to = dx if k == 0 else each.room(dy, inputs=True)
+        totals = None
+        if logs:
+            totals = each.room(dy)
+            run_fold(each, given, core, first=totals)
+        value = found[k].values if k < len(found) else y
+        run_back(each, dy, to, own, divide=divide, x=given, y=None if logs else value, a=totals)
+        dy = to
+    return None
+
+
+def _soft(task: Task, passes: list[Task], dy: Tensor, dx: Tensor, x: Tensor) -> None:
+    found = steps(task, passes, x, cores.SOFT, UNDIVIDED.value)
+    second = None
+    for k in range(len(passes) - 1, 0, -1):
+        each, given, mine = passes[k], found[k - 1], found[k]
+        to, more = each.room(dy, inputs=True), each.room(dy, inputs=True)
+        run_back(
+            each,
+            dy,
+            to,
+            back.carried_soft_slope,
+            dy2=second,
+            dx2=more,
+            x=given.logits,
+            carry=given.values,
+            y=mine.values,
+            a=mine.logits,
+        )
+        dy, second = to, more
+    run_back(passes[0], dy, dx, back.soft_slope, dy2=second, x=x, y=found[0].values, a=found[0].logits)
+
+
+def _route(task: Task, dy: Tensor, dx: Tensor, slope: Any, x: Tensor | None, chosen: Tensor) -> None:
+    """Axis by axis to the chosen taps: all windows that chose a line chose the same cell of it."""
+    grid, passes = task.grid, tasks_of(task)
+    for axis, each in zip(reversed(axes_of(grid)), reversed(passes), strict=True):
+        final = each is passes[0]
+        to = dx if final else each.room(dy, inputs=True)
+        places = None if final else each.room(dy, torch.int32, inputs=True)
+        run_back(
+            each,
+            dy,
+            to,
+            slope if final else back.select_slope,
+            places=places,
+            x=x if final else None,
+            chosen=chosen,
+            rest=rest_of(grid, axis),
+        )
+        if places is not None:
+            dy, chosen = to, places
