@@ -2,8 +2,9 @@
 
 The kernels come from the compiled extension ``poolkit._torch``. Where it was not built, or when the environment
 variable ``POOLKIT_TORCH_BINDING`` is ``python``, the same schemas are registered here over the NumPy binding, with the
-same results at a higher cost per call. Every device but the CPU, and with ``composite`` the CPU too, is served by the
-compositions of `poolkit.torch.composite`.
+same results at a higher cost per call. On GPUs the kernels are those of `poolkit.torch.triton`, where Triton is
+installed; every other device, and with ``composite`` the CPU too, is served by the compositions of
+`poolkit.torch.composite`.
 
 A window over inputs of one size, together with a reducer, crosses the operator boundary as one string, made by
 `encode`. That costs a third of a call less than lists of numbers, is a plain constant to `torch.compile` and
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.utils import flop_counter
 
 from poolkit.plan_text import encode
-from poolkit.torch import autocast, composite, fallback, flops, shapes, vmap
+from poolkit.torch import autocast, composite, fallback, flops, shapes, triton, vmap
 from poolkit.torch.shapes import DTYPES, decode, is_channels_last
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ def _register() -> tuple[str, tuple[Any, ...]]:
         everywhere.impl(name, composite.OPERATORS[name], "CompositeExplicitAutograd")
         library.register_fake(f"poolkit::{name}", fake)
         cast(Any, flop_counter).register_flop_formula(getattr(torch.ops.poolkit, name))(flops.FORMULAS[name])
+    for key in triton.KEYS:
+        for name, kernel in triton.OPERATORS.items():
+            everywhere.impl(name, kernel, key)
     ops = torch.ops.poolkit
     for name, several in (
         ("pool", 0),

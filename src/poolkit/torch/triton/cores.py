@@ -2,7 +2,7 @@
 
 A core is a tuple ``(passes, identity, accumulate, finish, lanes, look)``:
 
-- ``identity(shape, e, ACC)`` is the state of no tap: four tiles, of which most cores use two or three;
+- ``identity(shape, e, PARAMS, ACC)`` is the state of no tap: four tiles, of which most cores use two or three;
 - ``accumulate(PASS, state, v, valid, number, c, n, PARAMS)`` takes a tap in: its value, its number in the window, and
   what stands beside it (`poolkit.torch.triton.fold`); `passes` times over all taps;
 - ``finish(LOOK, state, n, divisor, e, PARAMS)`` gives the output, two further results, and where the window left the
@@ -28,22 +28,29 @@ SMALLER = tl.constexpr(2.0**-12)
 
 
 @triton.jit
-def nothing(shape, e, ACC):
+def nothing(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
     """Zeros."""
     z = tl.zeros(shape, ACC)
     return z, z, z, z
 
 
 @triton.jit
-def lowest(shape, e, ACC):
+def lowest(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
     """Below every number, its tap the first one."""
     z = tl.zeros(shape, ACC)
     return tl.full(shape, float("-inf"), ACC), tl.zeros(shape, tl.int32), z, z
 
 
 @triton.jit
-def logits(shape, e, ACC):
-    """Of exponentials: the largest logit, none yet, and the sharpness of each output."""
+def logits(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """Of exponentials: the largest logit, none yet, and the sharpness."""
+    z = tl.zeros(shape, ACC)
+    return tl.full(shape, float("-inf"), ACC), z, z, z + PARAMS[2]
+
+
+@triton.jit
+def sharpened(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """The same with a sharpness for each output."""
     z = tl.zeros(shape, ACC)
     return tl.full(shape, float("-inf"), ACC), z, z, z + e
 
@@ -215,7 +222,7 @@ def exponentials(state, u, value, sharpness, valid):
     """A tap with logit ``sharpness * u``; the sums stay relative to the largest logit so far. One exponential a tap."""
     s0, s1, s2, s3 = state
     # Equal logits have the ratio one, even if they are infinite.
-    e = tl.where(u == s0, 1, tl.exp(-magnitude(u - s0) * sharpness))
+    e = tl.where(u == s0, 1, tl.where(s1 == 0, 0, tl.exp(-magnitude(u - s0) * sharpness)))
     above = u > s0
     # A cell without weight has no part in the sum, even if it is infinite.
     total = tl.where(above, s1 * e + 1, s1 + e)
@@ -298,9 +305,9 @@ def soft_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
     s0, s1, s2, s3 = state
     top = largest(s0, AXIS)
     sharpness = shared(s3, lane, AXIS)
-    e = tl.where(s0 == top, 1, tl.exp((s0 - top) * sharpness))
-    # A lane that has seen no tap holds 0 and -inf, as one of cells that are -inf alone does: both weigh nothing.
-    part = tl.where((e == 0) | ((s1 == 0) & (s2 == 0)), 0, s2 * e)
+    # A lane that has seen no tap weighs nothing, and nor does one whose logits are infinitely far down.
+    e = tl.where(s1 == 0, 0, tl.where(s0 == top, 1, tl.exp((s0 - top) * magnitude(sharpness))))
+    part = tl.where(e == 0, 0, s2 * e)
     return top, added(s1 * e, AXIS), added(part, AXIS), sharpness
 
 
@@ -368,7 +375,7 @@ def std_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
 
 
 @triton.jit
-def powers(shape, e, ACC):
+def powers(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
     """The power of each output beside the sums."""
     z = tl.zeros(shape, ACC)
     return tl.full(shape, float("-inf"), ACC), z, z, z + e
@@ -468,7 +475,7 @@ CLAMPED = (1, nothing, mean_accumulate, norm_finish, norm_lanes, True)
 LOG_SUM_EXP = (1, logits, soft_accumulate, lse_finish, soft_lanes, False)
 SOFT = (1, logits, soft_accumulate, soft_finish, soft_lanes, False)
 CARRIED_SOFT = (1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
-BOLTZMANN = (1, logits, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
+BOLTZMANN = (1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
 MIXED = (1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
 VAR = (2, nothing, var_accumulate, var_finish, sum_lanes, False)
 STD = (2, nothing, var_accumulate, std_finish, sum_lanes, False)

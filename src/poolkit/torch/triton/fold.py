@@ -114,7 +114,7 @@ def fold(
     elif DIVIDE == FIXED:
         divisor = divisor * PARAMS[3]
 
-    state = CORE[1]((ROWS, COLS), e, ACC)
+    state = CORE[1]((ROWS, COLS), e, PARAMS, ACC)
     for PASS in tl.static_range(CORE[0]):
         if SIDES is not None:
             for t in tl.static_range(SIDES[0] * SIDES[1] * SIDES[2]):
@@ -132,9 +132,9 @@ def fold(
     if CORE[5]:
         # Few tiles hold a window that left the accumulator's range; those look at their taps once more.
         if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
-            for t in range(sides[0] * sides[1] * sides[2]):
+            for again in range(sides[0] * sides[1] * sides[2]):
                 state = step(
-                    state, x, carry, extra, base, beside, t, sides, d0, nd, h0, nh, w0, nw, first_tap, sizes, run,
+                    state, x, carry, extra, base, beside, again, sides, d0, nd, h0, nh, w0, nw, first_tap, sizes, run,
                     rest, live, n, CORE[0], CORE, AXES, CARRY, PARAMS, ACC,
                 )  # fmt: skip
             value, one, two, far = CORE[3](True, state, n, divisor, e, PARAMS)

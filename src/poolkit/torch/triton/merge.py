@@ -84,7 +84,7 @@ def merge(
         e = e + tl.load(extra).to(ACC)
     elif EXTRA == 3:
         e = e + PARAMS[6]
-    state = CORE[1]((ROWS, COLS), e, ACC)
+    state = CORE[1]((ROWS, COLS), e, PARAMS, ACC)
     if STAGE == JOIN:
         s0, s1, s2, s3 = state
         from_ = out * pieces + lane

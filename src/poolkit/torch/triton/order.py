@@ -105,16 +105,20 @@ def comparators(n: int) -> tuple[tuple[int, int], ...]:
 
 
 @triton.jit
+def order_two(cells, i: tl.constexpr, j: tl.constexpr):
+    """The larger of both first."""
+    a = cells[i]
+    b = cells[j]
+    high = tl.where(b > a, b, a)
+    low = tl.where(b > a, a, b)
+    return cells[:i] + (high,) + cells[i + 1 : j] + (low,) + cells[j + 1 :]
+
+
+@triton.jit
 def sort_rows(cells, PAIRS: tl.constexpr, COUNT: tl.constexpr):
     """The largest value first; windows with a NaN end in any order, and are overruled afterwards."""
     for k in tl.static_range(COUNT):
-        i: tl.constexpr = PAIRS[k][0]
-        j: tl.constexpr = PAIRS[k][1]
-        a = cells[i]
-        b = cells[j]
-        high = tl.where(b > a, b, a)
-        low = tl.where(b > a, a, b)
-        cells = cells[:i] + (high,) + cells[i + 1 : j] + (low,) + cells[j + 1 :]
+        cells = order_two(cells, PAIRS[k][0], PAIRS[k][1])
     return cells
 
 
@@ -163,15 +167,14 @@ def rank_draw(
     rows = sort_rows(cells, PAIRS, COUNT)
     rank = n
     for k in tl.static_range(TAPS):
-        r: tl.constexpr = TAPS - 1 - k
-        bound = tl.load(table + n * TAPS + r)
-        rank = tl.where((r < n) & (e < bound), r, rank)
+        bound = tl.load(table + n * TAPS + TAPS - 1 - k)
+        rank = tl.where((TAPS - 1 - k < n) & (e < bound), TAPS - 1 - k, rank)
     none = rank == n
     if RANK != 0:
         rank = tl.minimum(rank, n - 1)
         none = rank < 0
     y = tl.where(none, 0, rows[0])
     for r in tl.static_range(1, TAPS):
-        y = tl.where(rank == r, rows[r], y)
+        y = tl.where((rank == r) & ~none, rows[r], y)
     y = with_nan(cells, exist, y, TAPS)
     return y, tl.where(none & (y == y), -1, choose_first(cells, exist, y, TAPS))
