@@ -44,6 +44,7 @@ def same_settings():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "heavy: needs many GiB of memory; runs only with -m heavy")
+    config.addinivalue_line("markers", "gpu: of Triton's kernels; with -m gpu on a GPU, else in Triton's interpreter")
 
 
 def pytest_collection_modifyitems(config, items):

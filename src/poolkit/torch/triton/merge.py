@@ -113,11 +113,11 @@ def merge(
         value, one, two, far = CORE[3](False, state, n, divisor, e, PARAMS)
         if CORE[5]:
             if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
-                state = taps(
+                again = taps(
                     widened(state, (ROWS, COLS)), x, at, size * 0, size, lane, run, live, n, CORE[0], CORE, PARAMS,
                     ACC, LANES,
                 )  # fmt: skip
-                value, one, two, far = CORE[3](True, CORE[4](CORE[0], state, lane, AXIS), n, divisor, e, PARAMS)
+                value, one, two, far = CORE[3](True, CORE[4](CORE[0], again, lane, AXIS), n, divisor, e, PARAMS)
         # A tap's number is its place in the plane.
         cell = tl.maximum(one, 0).to(tl.int64) if indices is not None else out
         put(value, one, two, cell, y, offsets, indices, first, second, out, live, NONE)
