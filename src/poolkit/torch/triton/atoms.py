@@ -29,7 +29,7 @@ def root_of(v):
 def power(v, p: tl.constexpr):
     """v**p of numbers that are not negative."""
     if p == 0:
-        return v * 0 + 1
+        return tl.zeros_like(v) + 1
     elif p == 1:
         return v
     elif p == 2:
@@ -50,7 +50,7 @@ def root(v, p: tl.constexpr):
     elif p == 2:
         return root_of(v)
     else:
-        return tl.exp2(divided(tl.log2(v), v * 0 + p) if v.dtype == tl.float64 else tl.log2(v) * (1 / p))
+        return tl.exp2(divided(tl.log2(v), tl.zeros_like(v) + p) if v.dtype == tl.float64 else tl.log2(v) * (1 / p))
 
 
 @triton.jit

@@ -118,9 +118,11 @@ def std_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.
 
 @triton.jit
 def gem_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
-    """GeM: (x / y)^(p - 1) / n; a cell of 0 has a slope only where p is 1."""
+    """GeM: (x / y)^(p - 1) / n; a cell of 0 has a slope only where p is 1. `a` is log(y / largest)."""
     flat = (x < PARAMS[1]) | (y == 0) | ((x == 0) & (e != 1))
     log = tl.log(divided(tl.where(flat, 1, x), tl.where(flat, 1, y)))
+    # An infinite cell is the largest of its window.
+    log = tl.where((x == y) & (y == float("inf")), -a, log)
     slope = divided(tl.exp(tl.where(e == 1, 0, tl.minimum((e - 1) * log, 80))), n)
     return tl.where(y != y, y, dy * tl.where(flat, 0, slope)), second
 
@@ -170,7 +172,7 @@ def give(
     ow = low[2] + kw * steps[2]
     out = base + ((od * outs[1] + oh) * outs[2] + ow) * run
     g = tl.load(dy + out, mask=valid, other=0).to(ACC)
-    second = g * 0
+    second = tl.zeros_like(g)
     if dy2 is not None:
         second = tl.load(dy2 + out, mask=valid, other=0).to(ACC)
     yv = g

@@ -23,8 +23,6 @@ from poolkit.torch.triton.atoms import divided, finite, least, magnitude, most, 
 
 # Means are folded a second time with this, where their sum overflows: a power of two.
 SMALL = tl.constexpr(2.0**-32)
-# Sums beside a maximum are folded with this from the start.
-SMALLER = tl.constexpr(2.0**-12)
 
 
 @triton.jit
@@ -222,7 +220,7 @@ def exponentials(state, u, value, sharpness, valid):
     """A tap with logit ``sharpness * u``; the sums stay relative to the largest logit so far. One exponential a tap."""
     s0, s1, s2, s3 = state
     # Equal logits have the ratio one, even if they are infinite.
-    e = tl.where(u == s0, 1, tl.where(s1 == 0, 0, tl.exp(-magnitude(u - s0) * sharpness)))
+    e = tl.where(u == s0, 1, tl.where((s1 == 0) & (u == u), 0, tl.exp(-magnitude(u - s0) * sharpness)))
     above = u > s0
     # A cell without weight has no part in the sum, even if it is infinite.
     total = tl.where(above, s1 * e + 1, s1 + e)
@@ -270,7 +268,7 @@ def lse_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
     s0, s1, s2, s3 = state
     sharpness: tl.constexpr = PARAMS[2] if PARAMS[2] > 0 else -PARAMS[2]
     # Divided before the logarithm: two logarithms would cancel each other's digits.
-    y = divided(s0 * sharpness + tl.log(divided(s1, divisor)), s1 * 0 + PARAMS[2])
+    y = divided(s0 * sharpness + tl.log(divided(s1, divisor)), tl.zeros_like(s1) + PARAMS[2])
     return y, log_total(state, sharpness), s0, s0 != s0
 
 
@@ -316,17 +314,18 @@ def soft_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
 
 @triton.jit
 def mixed_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """Both in one pass. The sum is of what is a power of two smaller: the mean may be finite where it is not."""
+    """Both in one pass. A second sum is of what is a power of two smaller: the mean may be finite where the sum is not."""
     s0, s1, s2, s3 = state
     s0, s1, _, _ = max_accumulate(PASS, state, v, valid, number, c, n, PARAMS)
-    return s0, s1, s2 + tl.where(valid, v * SMALLER, 0), s3
+    v = tl.where(valid, v, 0)
+    return s0, s1, s2 + v, s3 + v * SMALL
 
 
 @triton.jit
 def mixed_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
     """A weight of 0 leaves a side out altogether, however large it is. Also the largest cell's number and its lead."""
     s0, s1, s2, s3 = state
-    mean = divided(s2, n) * (1 / SMALLER)
+    mean = tl.where(finite(s2), divided(s2, n), divided(s3, n) * (1 / SMALL))
     y = tl.where(e == 0, mean, tl.where(e == 1, s0, e * s0 + (1 - e) * mean))
     return y, s1, s0 - mean, s0 != s0
 
@@ -397,13 +396,13 @@ def gem_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl
 
 @triton.jit
 def gem_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """The root, once more, and its derivative by the power."""
+    """The root, its logarithm relative to the largest cell, its derivative by the power."""
     s0, s1, s2, s3 = state
     log_root = divided(tl.log(divided(s1, n)), s3)
     y = tl.where(s0 == 0, 0, tl.where(s0 == float("inf"), s0, s0 * tl.exp(log_root)))
     y = tl.where(s1 == s1, y, s1)
     by_power = tl.where(y == 0, 0, divided(y, s3) * (divided(s2, s1) - log_root))
-    return y, y, by_power, s0 != s0
+    return y, log_root, by_power, s0 != s0
 
 
 @triton.jit

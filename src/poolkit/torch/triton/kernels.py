@@ -255,11 +255,10 @@ def backward(
         found = {"x": x, "chosen": number}
     elif way.core in FINDS and (lse is None or way.core != cores.LOG_SUM_EXP):
         assert x is not None
-        first, second = task.room(dy), task.room(dy)
-        run_fold(task, x, way.core, first=first, second=second)
-        found = {"x": x, "y": first if way.core == cores.GEM else second, "a": first}
-        if way.core == cores.GEM and dextra is not None:
-            dextra.copy_(second.view(dy.shape) if not channels_last else _seen(second, dy))
+        gem = way.core == cores.GEM
+        value, first = task.room(dy), task.room(dy)
+        run_fold(task, x, way.core, y=value, first=first, second=dextra if gem else None)
+        found = {"x": x, "y": value, "a": first}
     elif way.core == cores.FILTER:
         found = {}
     mode = KERNEL.value if way.core == cores.FILTER else 0
@@ -268,11 +267,6 @@ def backward(
     if dextra is not None:
         dextra.mul_(dy)
     return dx
-
-
-def _seen(t: Tensor, like: Tensor) -> Tensor:
-    """A workspace as a tensor of this shape, whose channels come last."""
-    return t.as_strided(tuple(like.shape), like.stride())
 
 
 def _routing(dx: Tensor, plan: str, starts: Tensor | None, channels_last: bool) -> Task:

@@ -31,8 +31,7 @@ def stochastic(
     for t in tl.static_range(1, TAPS):
         total += tl.where(exist[t], activation(cells[t], top, PARAMS), 0)
     wanted = e * total
-    sum_ = total * 0
-    sum_ = tl.where(sum_ == sum_, sum_, 0)
+    sum_ = tl.zeros_like(total)
     y = sum_
     last = sum_
     number = tl.zeros(y.shape, tl.int32) - 1

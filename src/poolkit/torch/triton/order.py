@@ -147,8 +147,7 @@ def rank_sum(
 ):  # fmt: skip
     """Cells times the weights of their ranks: ``[n, rank]`` in the table."""
     rows = sort_rows(cells, PAIRS, COUNT)
-    y = rows[0] * 0
-    y = tl.where(y == y, y, 0)
+    y = tl.zeros_like(rows[0])
     for r in tl.static_range(TAPS):
         weight = tl.load(table + n * TAPS + r)
         y += tl.where(weight == 0, 0, rows[r] * weight)

@@ -87,7 +87,7 @@ def padded_count(j, size, out, starts, row, live, axis: tl.constexpr):
 @triton.jit
 def at_or_before(i, out, starts, row, live):
     """How many of a row's starts are at most i: a binary search."""
-    low = (i + row).to(i.dtype) * 0
+    low = tl.where(live, i * 0, 0)
     high = low + out
     left = out
     while left > 0:

@@ -1,0 +1,376 @@
+"""What the kernels do at the edges: special values, draws, memory around tensors, odd layouts, bad input, fall-backs."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from support import DRAWN, RANKED, REDUCERS, Case, F, S, assert_close, float_data, plan_of, samples_of
+from torch.utils._python_dispatch import _disable_current_modes
+from triton_support import DEVICE, INTERPRETED, arguments, array, run, tensor
+
+import poolkit as pk
+from poolkit import arrays
+from poolkit.torch import composite, ops, shapes, triton
+from poolkit.torch.functional import pool
+
+pytestmark = pytest.mark.gpu
+
+KERNELS = [reducer for reducer in [*REDUCERS, *DRAWN] if not isinstance(reducer, pk.Ada)]
+SMALL = [
+    Case(S((2, 3), 2, (1, 1), (2, 1), True), (7, 9)),
+    Case(S(3, 1, 1), (9,)),
+    Case(F((2, 3), output_ratio=(0.6, 0.5)), (9, 10)),
+    Case(pk.Global(), (3, 2, 4)),
+]
+
+
+def by_cpu(call, *tensors):
+    """The same by the kernels of the CPU."""
+    with _disable_current_modes():
+        return call(*(t.detach().cpu() if isinstance(t, torch.Tensor) else t for t in tensors))
+
+
+def poisoned(case: Case) -> torch.Tensor:
+    """Ties, NaN, both infinities, zeros of both signs, and windows full of one of them."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-2, 3, (3, 3, *case.sizes)).astype(np.float64)
+    flat = x.reshape(9, -1)
+    for plane, special in enumerate((np.nan, np.inf, -np.inf, -0.0)):
+        flat[plane, :: 3 + plane] = special
+    flat[4], flat[5], flat[6], flat[7] = 0.0, np.inf, -np.inf, np.nan
+    return tensor(x)
+
+
+def special():
+    for i, case in enumerate(SMALL):
+        for j, reducer in enumerate(KERNELS):
+            if not INTERPRETED or (i + j) % 4 == 0:
+                yield pytest.param(case, reducer, id=f"{case}-{reducer!r}")
+
+
+@pytest.mark.parametrize(("case", "reducer"), list(special()))
+def test_nan_infinities_zeros_and_ties_as_on_the_cpu(case: Case, reducer: pk.Reducer) -> None:
+    """Where a NaN makes an output NaN, its gradient is promised only where a cell is chosen."""
+    reducer = reducer.on(case.window)
+    x = poisoned(case)
+    plan = plan_of(case, tuple(x.shape))
+
+    def both(x: torch.Tensor):
+        leaf = x.clone().requires_grad_()
+        y, indices = run(leaf, plan, reducer)
+        y.sum().backward()
+        return y, indices, leaf.grad
+
+    y, indices, dx = both(x)
+    want, places, gradient = by_cpu(both, x)
+    assert_close(array(y), array(want), 1e-13, 0.5)
+    kept = ~x.isnan().flatten(2).any(-1).cpu()
+    if indices is not None:
+        assert torch.equal(indices.cpu(), places)
+        kept[:] = True
+    assert kept.sum() >= 7
+    assert_close(array(dx.cpu()[kept]), array(gradient[kept]), 1e-12, 0.5)
+
+
+@pytest.mark.parametrize("reducer", DRAWN, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_same_uniforms_draw_the_same_cells_as_on_the_cpu(reducer: pk.Reducer, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 3, 9, 11, generator=generator).to(DEVICE, dtype)
+    plan = S(3, 2, 1).plan((9, 11))
+    u = torch.rand(2, 3, *plan.out_shape, generator=generator).to(DEVICE)
+    y, indices = run(x, plan, reducer, u)
+    want, places = by_cpu(run, x, plan, reducer, u)
+    if reducer == pk.Stochastic("softmax", 2.0):
+        # Exponentials differ in their last bit from library to library: a draw on the border may go either way.
+        same = indices.cpu() == places
+        assert same.float().mean() > 0.99
+        assert torch.equal(y.cpu()[same], want[same])
+    else:
+        assert torch.equal(y.cpu(), want)
+        assert torch.equal(indices.cpu(), places)
+
+
+@pytest.mark.parametrize("reducer", [pk.Mean(), pk.Mean(divisor=3), pk.Lp(2), pk.Lp(3.5), pk.RMS(), pk.PowerMean(), pk.Mixed()])
+@pytest.mark.parametrize("window", [S(3, 2, 1), pk.Global()], ids=str)
+@pytest.mark.parametrize("size", [3e38, 1e-36])
+def test_nothing_overflows_on_the_way(size: float, window: pk.Window, reducer: pk.Reducer) -> None:
+    x = torch.full((2, 2, 5, 5), size, device=DEVICE)
+    x[0, 0, 2, 2] = 1.0
+    want = by_cpu(lambda x: pool(x, window, reducer), x)
+    torch.testing.assert_close(pool(x, window, reducer).cpu(), want, rtol=1e-6, atol=0)
+
+
+class Fence:
+    """Allocates between bands of poison, and tells whether they still hold it."""
+
+    def __init__(self) -> None:
+        self.whole: list[tuple[torch.Tensor, int, int]] = []
+
+    def tensor(self, shape, stride, dtype) -> torch.Tensor:
+        band, room = 512, 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if all(shape) else 0
+        memory = torch.full((band + room + band,), 77, dtype=dtype, device=DEVICE)
+        if dtype.is_floating_point:
+            memory[:band], memory[band + room :] = float("nan"), float("nan")
+        self.whole.append((memory, band, room))
+        return memory.as_strided(tuple(shape), tuple(stride), band)
+
+    def check(self) -> None:
+        for memory, band, room in self.whole:
+            for part in (memory[:band], memory[band + room :]):
+                assert part.isnan().all() if memory.is_floating_point() else (part == 77).all()
+
+
+FENCED = [pk.Max(), pk.Mean(), pk.Soft(), pk.Lp(3), pk.Var(), pk.Median(), pk.RankMean(0.3), pk.Stochastic()]
+WINDOWS = [
+    Case(S(3, 2, 1), (7, 9)),
+    Case(S((7, 6), 1, (3, 2)), (9, 7)),
+    Case(F((2, 3), output_ratio=(0.6, 0.5)), (9, 10)),
+    Case(pk.Global(), (5, 7)),
+    Case(pk.Adaptive((2, 5)), (7, 8)),
+]
+
+
+def fenced():
+    for i, case in enumerate(WINDOWS):
+        for j, reducer in enumerate(FENCED):
+            for last in (False, True):
+                if np.prod(case.sizes) > 32 and i in (1, 3) and reducer in FENCED[5:]:
+                    continue  # no kernel holds so many cells
+                if not INTERPRETED or (last == (i + j) % 2 and (i + j) % 3 != 1):
+                    yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
+
+
+@pytest.mark.parametrize(("case", "reducer", "last"), list(fenced()))
+def test_nothing_is_read_or_written_outside_of_the_tensors(case: Case, reducer, last: bool, monkeypatch) -> None:
+    from poolkit.torch.triton import grid
+
+    fence = Fence()
+    data = tensor(float_data((3, 3, *case.sizes)).astype(np.float32), last=last)
+    plan = plan_of(case, tuple(data.shape))
+    want, _ = run(data, plan, reducer)
+
+    def new(like, shape, rank, dtype, channels_last):
+        return fence.tensor(shape, shapes._strides(shape, rank, channels_last), dtype)
+
+    def room(like, form, sizes, dtype):
+        shape = (form.samples, *sizes, form.run)
+        return fence.tensor(shape, torch.empty(shape, device="meta").stride(), dtype)
+
+    monkeypatch.setattr(shapes, "_new", new)
+    monkeypatch.setattr(grid, "workspace", room)
+    x = fence.tensor(tuple(data.shape), data.stride(), data.dtype).copy_(data).requires_grad_()
+    y, _ = run(x, plan, reducer)
+    y.backward(torch.ones_like(y))
+    torch.testing.assert_close(y, want, rtol=0, atol=0)
+    assert not x.grad.isnan().any()
+    fence.check()
+    assert len(fence.whole) >= 3
+
+
+@pytest.mark.parametrize("value", [-5, 1000, -(2**62)])
+def test_starts_outside_of_the_input_touch_nothing(value: int) -> None:
+    case = Case(F((2, 3), output_ratio=(0.6, 0.5)), (9, 10))
+    plan = plan_of(case, (1, 2, 9, 10))
+    starts = torch.tensor(samples_starts(case, plan)).to(DEVICE)
+    starts[1, 2] = value
+    fence = Fence()
+    x = fence.tensor((1, 2, 9, 10), (180, 90, 10, 1), torch.float32).copy_(torch.ones(1, 2, 9, 10))
+    text = ops.encode(pk.Sum.code, pk.Sum().params, plan.spec)
+    y = ops.pool(x, text, starts)
+    dx = ops.pool_backward(y, text, starts, None, None, None, None, False)
+    assert not y.isnan().any()
+    assert not dx.isnan().any()
+    assert y[0, 0].eq(6).all()
+    fence.check()
+
+
+def samples_starts(case: Case, plan) -> np.ndarray:
+    assert samples_of(case, 2) is not None
+    return np.array(plan.starts)
+
+
+@pytest.mark.parametrize("value", [9, 200, 255])
+def test_offsets_outside_of_their_window_reach_no_cell(value: int) -> None:
+    plan = S(3, 2, 1).plan((7, 7))
+    text = ops.encode(pk.Max.code, pk.Max().params, plan.spec)
+    dy = torch.ones(1, 1, 4, 4, device=DEVICE)
+    offsets = torch.zeros(1, 1, 4, 4, dtype=torch.uint8, device=DEVICE)
+    offsets[0, 0, 1, 1] = value
+    assert ops.pool_backward(dy, text, None, None, None, None, offsets, False).sum() == 15
+
+
+@pytest.mark.parametrize("reducer", [pk.Max(), pk.Mean(), pk.Median(), pk.Stochastic(), pk.GeM()], ids=repr)
+def test_layouts_and_empty_batches(reducer: pk.Reducer) -> None:
+    x = torch.rand(4, 3, 8, 9, device=DEVICE)
+    plan = S(3, 2, 1).plan((8, 9))
+    want, _ = run(x, plan, reducer)
+    for odd in (
+        x.repeat_interleave(2, 0)[::2],
+        x.transpose(2, 3).contiguous().transpose(2, 3),
+        x.contiguous(memory_format=torch.channels_last),
+        torch.cat([x, x], 1)[:, :3],
+    ):
+        y, _ = run(odd, plan, reducer)
+        torch.testing.assert_close(y, want, rtol=0, atol=0)
+    alone, _ = run(x[0], plan, pk.Max())
+    torch.testing.assert_close(alone, run(x, plan, pk.Max())[0][0], rtol=0, atol=0)
+    leaf = x[:0].clone().requires_grad_()
+    y, _ = run(leaf, plan, reducer)
+    y.sum().backward()
+    assert y.shape == (0, 3, 4, 5)
+    assert leaf.grad.shape == leaf.shape
+
+
+@pytest.mark.parametrize(("reducer", "own"), [(pk.Mixed(), True), (pk.GeM(), True), (pk.Boltzmann(), False)])
+def test_gradients_of_the_array_beside_x(reducer: pk.Reducer, own: bool, caplog) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 3, 7, 9, dtype=torch.float64, generator=generator)
+    plan = S(3, 2, 1).plan((7, 9))
+    extra = torch.rand(2, 3, *plan.out_shape, dtype=torch.float64, generator=generator)
+
+    def gradients(x: torch.Tensor, extra: torch.Tensor):
+        leaf, beside = x.clone().requires_grad_(), extra.clone().requires_grad_()
+        y, _ = run(leaf, plan, reducer, beside)
+        y.square().sum().backward()
+        return leaf.grad, beside.grad
+
+    triton._tell.cache_clear()
+    want = by_cpu(gradients, x, extra)
+    for last in (False, True):
+        laid = [t.contiguous(memory_format=torch.channels_last) if last else t for t in (x, extra)]
+        for mine, right in zip(gradients(*(t.to(DEVICE) for t in laid)), want, strict=True):
+            torch.testing.assert_close(mine.cpu(), right, rtol=1e-10, atol=1e-11, check_device=False)
+    assert bool(caplog.records) != own
+
+
+FALLS = [
+    (lambda: pool(torch.ones(1, 1, 4, device=DEVICE), S(2), pk.Ada()), "Ada has no kernel"),
+    (lambda: pool(torch.ones(1, 1, 4, dtype=torch.int32, device=DEVICE), S(2), pk.Max()), "int32 tensors have no kernel"),
+    (lambda: pool(torch.ones(1, 1, 7, 7, device=DEVICE), S(7), pk.Median()), "at most 32 cells, here 49"),
+]
+
+
+@pytest.mark.parametrize(("call", "why"), FALLS, ids=[why for _, why in FALLS])
+def test_what_has_no_kernel_says_so_once(call, why: str, caplog) -> None:
+    triton._tell.cache_clear()
+    with caplog.at_level(logging.WARNING, "poolkit.triton"):
+        for _ in range(3):
+            assert call().eq(1).all()
+    assert [why in record.message for record in caplog.records] == [True]
+
+
+BAD = [
+    lambda x: pk.max_pool2d(x, 0),
+    lambda x: pk.max_pool2d(x, 9),
+    lambda x: pk.avg_pool2d(x, 3, padding=2),
+    lambda x: pk.max_pool2d(x, 2, stride=0),
+    lambda x: pk.soft_pool2d(x[0, 0], 2),
+    lambda x: pk.max_pool2d(x > 0, 2),
+    lambda x: pk.adaptive_max_pool2d(x, 0),
+]
+
+
+@pytest.mark.parametrize("at", range(len(BAD)))
+def test_bad_input_never_gets_to_a_launch(at: int, monkeypatch) -> None:
+    from poolkit.torch.triton import run as runs
+
+    monkeypatch.setattr(runs, "launch", lambda *_, **__: pytest.fail("a kernel was launched"))
+    x = torch.ones(2, 2, 4, 4, device=DEVICE)
+    with pytest.raises(pk.PoolError) as error:
+        BAD[at](x)
+    with pytest.raises(type(error.value)) as same:
+        by_cpu(BAD[at], x)
+    assert str(error.value) == str(same.value)
+
+
+def wrong_calls(x: torch.Tensor):
+    text = ops.encode(pk.Max.code, pk.Max().params, S(2).plan((4, 4)).spec)
+    soft = ops.encode(pk.Soft.code, pk.Soft().params, S(2).plan((4, 4)).spec)
+    dy = torch.ones(1, 1, 2, 2, device=DEVICE)
+    offsets = torch.zeros(1, 1, 2, 2, dtype=torch.uint8, device=DEVICE)
+    yield lambda: ops.pool(x[..., :3], text)
+    yield lambda: ops.pool(x, text, torch.zeros(1, 4, dtype=torch.int64, device=DEVICE))
+    yield lambda: ops.pool(x, text, None, x)
+    yield lambda: ops.pool_with_offsets(x, text, None, 3)
+    yield lambda: ops.pool_with_lse(x, text)
+    yield lambda: ops.pool_backward(dy[..., :1], text, None, None, None, None, offsets, False)
+    yield lambda: ops.pool_backward(dy, text, None, None, None, None, offsets[..., :1], False)
+    yield lambda: ops.pool_backward(dy, text, None, None, None, None, offsets.long(), False)
+    yield lambda: ops.pool_backward(dy, soft, None, None, None, None, None, False)
+    yield lambda: ops.pool_backward(dy, soft, None, x[..., :3], dy, None, None, False)
+    yield lambda: ops.pool(x, "nonsense")
+
+
+@pytest.mark.parametrize("at", range(11))
+def test_wrong_operator_calls_never_get_to_a_launch(at: int, monkeypatch) -> None:
+    from poolkit.torch.triton import run as runs
+
+    monkeypatch.setattr(runs, "launch", lambda *_, **__: pytest.fail("a kernel was launched"))
+    call = list(wrong_calls(torch.ones(1, 1, 4, 4, device=DEVICE)))[at]
+    with pytest.raises(RuntimeError, match="poolkit: "):
+        call()
+
+
+def test_one_byte_for_each_output_is_kept() -> None:
+    plan = S(3, 2, 1).plan((9, 9))
+    text = ops.encode(pk.Max.code, pk.Max().params, plan.spec)
+    assert arrays.offset_dtype(plan).itemsize == 1
+    _, offsets = ops.pool_with_offsets(torch.rand(1, 2, 9, 9, device=DEVICE), text, None, 1)
+    assert offsets.dtype == torch.uint8
+
+
+def test_the_operators_have_the_layouts_of_their_fakes() -> None:
+    x = torch.rand(2, 3, 7, 9, device=DEVICE)
+    for last in (False, True):
+        laid = x.contiguous(memory_format=torch.channels_last) if last else x
+        for reducer in (pk.Max(), pk.Soft(), pk.Median()):
+            given = arguments(laid, S(3, 2, 1).plan((7, 9)), reducer)
+            text = given[3]
+            mine = ops.pool(given[0], text, given[1], given[2])
+            fake = by_cpu(lambda: ops.pool(laid.to("meta"), text))
+            assert (mine.shape, mine.dtype, mine.stride()) == (fake.shape, fake.dtype, fake.stride())
+
+
+@pytest.mark.parametrize("reducer", [*RANKED, pk.Max(), pk.Soft(), pk.Mean(), pk.RankMean(0.3)], ids=repr)
+def test_gradients_have_the_same_bits_again(reducer: pk.Reducer) -> None:
+    """Of overlapping windows, where kernels that add as they come have others in every run."""
+    x = torch.rand(2, 3, 9, 9, device=DEVICE)
+    results = []
+    for _ in range(2 if INTERPRETED else 20):
+        leaf = x.clone().requires_grad_()
+        y, _ = run(leaf, S(3, 1, 1).plan((9, 9)), reducer)
+        y.square().sum().backward()
+        results.append(leaf.grad)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_forced_needs_the_interpreter(monkeypatch) -> None:
+    monkeypatch.setattr(triton, "missing", lambda: "no Triton here")
+    with pytest.raises(RuntimeError, match="no Triton here"):
+        triton.Forced()
+
+
+def test_without_triton_the_compositions_serve(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(triton, "missing", lambda: "Triton is not installed")
+    triton._tell.cache_clear()
+    x = torch.rand(1, 2, 6, 6, device=DEVICE)
+    y = pk.max_pool2d(x, 2)
+    assert ["Triton is not installed" in record.message for record in caplog.records] == [True]
+    with composite.Forced():
+        assert torch.equal(y, pk.max_pool2d(x, 2))
+
+
+if not INTERPRETED:
+
+    @pytest.mark.parametrize("reducer", [pk.Max(), pk.Mean(), pk.Soft(), pk.Median()], ids=repr)
+    def test_compiled_graphs_hold_the_operators_whole(reducer: pk.Reducer) -> None:
+        x = torch.rand(2, 3, 8, 8, device=DEVICE).requires_grad_()
+        compiled = torch.compile(lambda x: pool(x.relu(), S(3, 2, 1), reducer) * 2, fullgraph=True)
+        y = compiled(x)
+        torch.testing.assert_close(y, pool(x.relu(), S(3, 2, 1), reducer) * 2)
+        y.sum().backward()
+        assert x.grad is not None
