@@ -39,3 +39,72 @@ def test_in_the_interpreter(file: str) -> None:
     print(done.stdout[-12_000:], done.stderr[-4_000:])
     assert done.returncode == 0, f"{file}: see the output above"
     assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize(("target", "every"), [("sm_90", 20), ("gfx942", 80)])
+def test_compiled_for_a_gpu_that_is_not_here(target: str, every: int, tmp_path) -> None:
+    """To machine code, without atomic additions; with 1 in place of `every` it takes some minutes."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "gpu" / "compiling.py"), target, str(every)],
+        env=environment(TRITON_CACHE_DIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(f" kernels for {target}\n")
+    assert int(done.stdout.split()[-4]) >= 8
+
+
+def test_triton_is_imported_by_nobody_on_a_cpu() -> None:
+    """A CPU user neither needs nor loads it, and learns why where the interpreter is asked for without being on."""
+    code = """
+import sys, torch, poolkit as pk
+x = torch.rand(1, 1, 4, 4).requires_grad_()
+pk.max_pool2d(x, 2).sum().backward()
+from poolkit.torch import triton
+print([name for name in sys.modules if name.split(".")[0] == "triton"])
+try:
+    triton.Forced()
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(TRITON_INTERPRET="0"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "[]",
+        "poolkit: Triton's interpreter cannot run: TRITON_INTERPRET=1 was not set when Python started",
+    ], done.stderr
+
+
+def test_the_keys_of_gpus_have_the_kernels() -> None:
+    import torch
+
+    from poolkit.torch import ops, triton
+
+    assert ops.binding
+    for name in triton.OPERATORS:
+        for key in ("CUDA", "XPU"):
+            assert torch._C._dispatch_has_kernel_for_dispatch_key(f"poolkit::{name}", key), (name, key)
+
+
+def test_marked_tests_need_a_gpu() -> None:
+    """They stop with an error where there is none; nothing is skipped."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(HERE / "gpu"), "-m", "gpu", "-q", "-p", "no:cacheprovider"],
+        env=environment(TRITON_INTERPRET="0"),
+        cwd=HERE.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "torch finds no GPU here" in done.stderr

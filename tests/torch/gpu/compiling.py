@@ -1,0 +1,115 @@
+"""Compiles kernels for GPUs that are not here, instead of launching them: what a call would launch goes to Triton.
+
+The interpreter knows no types of loops, no layouts and no registers; the compiler does. As a program it takes a target
+and a number n, compiles what every n-th pair of a window and a reducer launches, and prints how many kernels that was.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from support import CASES, DRAWN, REDUCERS, Case, S
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from triton_support import arguments
+
+import poolkit as pk
+from poolkit import arrays
+from poolkit.torch.triton import kernels, run
+from poolkit.window import plan_for
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+TYPES = {
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.uint8: "*u8",
+    torch.int16: "*i16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+
+def type_of(value: Any) -> Any:
+    """As Triton's launcher has it: integers of one and missing tensors are constants."""
+    if isinstance(value, torch.Tensor):
+        return TYPES[value.dtype]
+    if isinstance(value, tuple):
+        return tuple(map(type_of, value))
+    return "constexpr" if value is None or value == 1 else "i32"
+
+
+def constants_of(value: Any, place: tuple[int, ...]):
+    if isinstance(value, tuple):
+        for i, part in enumerate(value):
+            yield from constants_of(part, (*place, i))
+    elif value is None or (isinstance(value, int) and value == 1):
+        yield place, value
+
+
+class Compiler:
+    """Takes the place of `poolkit.torch.triton.grid.launch`."""
+
+    def __init__(self, target: str) -> None:
+        self.target = TARGETS[target]
+        self.compiled: dict[str, Any] = {}
+
+    def __call__(self, kernel: Any, programs: int, *values: Any, like: torch.Tensor, **constants: Any) -> None:
+        assert programs > 0
+        names = kernel.arg_names
+        signature = {name: type_of(value) for name, value in zip(names, values, strict=False)}
+        given = dict(pair for i, value in enumerate(values) for pair in constants_of(value, (i,)))
+        for name, value in constants.items():
+            signature[name] = "constexpr"
+            given[names.index(name),] = value
+        key = f"{kernel.__name__} {signature} {given}"
+        if key not in self.compiled:
+            source = ASTSource(fn=kernel, signature=signature, constexprs=given)
+            self.compiled[key] = compile(source, target=self.target, options={"enable_fp_fusion": True})
+
+
+def call(case: Case, reducer: pk.Reducer, dtype: torch.dtype, last: bool) -> None:
+    """Forward and backward."""
+    reducer = reducer.on(case.window)
+    x = torch.rand(2, 3, *case.sizes, dtype=dtype)
+    if last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    samples = case.window.draw(6, case.sizes, 5, "float32") if isinstance(case.window, pk.Fractional) else None
+    plan = plan_for(case.window, tuple(x.shape), len(case.sizes), samples=samples)
+    x, starts, extra, text = arguments(x, plan, reducer)
+    if "offsets" in reducer.keeps:
+        size = arrays.offset_dtype(plan).itemsize
+        y, offsets, _ = kernels.pool_with_offsets_and_indices(x, text, starts, size, extra)
+        kernels.pool_backward(y, text, starts, x if "x" in reducer.keeps else None, None, None, offsets, last)
+    else:
+        y = kernels.pool(x, text, starts, extra)
+        kernels.pool_backward(y, text, starts, x, y, None, None, last, extra)
+
+
+def main(target: str, every: int) -> None:
+    compiler = Compiler(target)
+    run.launch = compiler  # pyright: ignore[reportPrivateUsage]
+    reducers = [reducer for reducer in [*REDUCERS, *DRAWN] if not isinstance(reducer, pk.Ada)]
+    windows = [*CASES[14:16], *CASES[18:20], CASES[27], CASES[32], Case(S((7, 6), 1, (3, 2)), (9, 11))]
+    dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    for j, reducer in enumerate(reducers):
+        for i, case in enumerate(windows):
+            if (i + 3 * j) % every == 0 and not (i == 6 and reducer.core == "whole"):
+                call(case, reducer, dtypes[(i + j) % 4], bool(j % 2))
+    for kernel in compiler.compiled.values():
+        text = kernel.asm.get("ptx", "") + kernel.asm.get("amdgcn", "")
+        assert text
+        # Nothing is added as it comes: the bits of a gradient do not depend on the order of programs.
+        assert not any(word in text for word in ("atom.", "red.global", "global_atomic", "flat_atomic"))
+    print(f"{len(compiler.compiled)} kernels for {target}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
