@@ -356,3 +356,21 @@ def test_version():
     done = invoke("--version")
     assert done.exit_code == 0
     assert done.stdout == f"poolkit {poolkit.__version__}\n"
+
+
+@pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
+def test_explain_says_what_serves_a_call_and_why(row):
+    pytest.importorskip("torch")
+    text = explained(row.name, "--why")
+    if "none of poolkit's operators" in text:
+        assert row.reducer is None or row.family == "inverse"
+        return
+    assert text.startswith("pool")
+    # Forward and backward, each with both devices.
+    assert text.count("    CPU  ") == text.count("    GPU  ") >= 1
+    assert "a Triton kernel: " in text or "torch's own operations: " in text
+    if row.name == "ada_pool":
+        assert "torch's own operations: Ada has no kernel" in text
+    if row.name == "max_pool":
+        assert "pool_backward" in text
+        assert "torch's own operations" not in text.split("Here: ")[0]

@@ -173,6 +173,9 @@ def list_(
 def explain(
     name: Annotated[str, typer.Argument(help="A name from `poolkit list`, or of a module, such as MaxPool2d.")],
     lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
+    why: Annotated[
+        bool, typer.Option("--why", help="Instead: what serves its calls on the CPU and on a GPU, and why.")
+    ] = False,
 ) -> None:
     """Explain one pooling: formula, when to use it and when not, parameters, gradient, cost, traps, source, example."""
     from poolkit.show.look_up import find, suggestions
@@ -185,6 +188,15 @@ def explain(
             f"you gave  {shorten(name)}\nthe rule  a name in the catalogue, here unknown\ndo this   {advice}"
             "poolkit list shows all names"
         )
+    if why:
+        from poolkit.show.why import available
+
+        if not available():
+            refuse("you gave  --why, without torch installed\ndo this   pip install torch")
+        from poolkit.show.tables import print_steps
+
+        print_steps(entry)
+        return
     from poolkit.show.tables import print_entry
 
     print_entry(entry, lang)

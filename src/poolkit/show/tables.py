@@ -99,6 +99,22 @@ def print_catalog(rows: Sequence[Entry], lang: str) -> None:
     console.print(hint.say(lang), highlight=False)
 
 
+def print_steps(entry: Entry) -> None:
+    """The answer of `poolkit explain --why`."""
+    from poolkit.show.why import notes, steps
+
+    console = Console(highlight=False, emoji=False)
+    found = steps(entry)
+    if not found:
+        console.print(f"{entry.name} calls none of poolkit's operators: torch's own operations serve it everywhere.")
+        return
+    for step in found:
+        console.print(f"[bold]{step.operator}[/bold]  {escape(step.call)}")
+        console.print(f"    CPU  {escape(step.cpu)}\n    GPU  {escape(step.gpu)}", soft_wrap=True)
+    for note in notes():
+        console.print(note)
+
+
 def print_entry(entry: Entry, lang: str) -> None:
     """The answer of `poolkit explain`."""
     console = Console(highlight=False, emoji=False)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from support import CASES, DRAWN, REDUCERS, Case, S
+from triton import compiler
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, compile
 from triton_support import arguments
 
 import poolkit as pk
@@ -71,8 +71,8 @@ class Compiler:
             given[names.index(name),] = value
         key = f"{kernel.__name__} {signature} {given}"
         if key not in self.compiled:
-            source = ASTSource(fn=kernel, signature=signature, constexprs=given)
-            self.compiled[key] = compile(source, target=self.target, options={"enable_fp_fusion": True})
+            source = compiler.ASTSource(fn=kernel, signature=signature, constexprs=given)
+            self.compiled[key] = compiler.compile(source, target=self.target, options={"enable_fp_fusion": True})
 
 
 def call(case: Case, reducer: pk.Reducer, dtype: torch.dtype, last: bool) -> None:
@@ -94,8 +94,8 @@ def call(case: Case, reducer: pk.Reducer, dtype: torch.dtype, last: bool) -> Non
 
 
 def main(target: str, every: int) -> None:
-    compiler = Compiler(target)
-    run.launch = compiler  # pyright: ignore[reportPrivateUsage]
+    launcher = Compiler(target)
+    run.launch = launcher  # pyright: ignore[reportPrivateUsage]
     reducers = [reducer for reducer in [*REDUCERS, *DRAWN] if not isinstance(reducer, pk.Ada)]
     windows = [*CASES[14:16], *CASES[18:20], CASES[27], CASES[32], Case(S((7, 6), 1, (3, 2)), (9, 11))]
     dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -103,12 +103,12 @@ def main(target: str, every: int) -> None:
         for i, case in enumerate(windows):
             if (i + 3 * j) % every == 0 and not (i == 6 and reducer.core == "whole"):
                 call(case, reducer, dtypes[(i + j) % 4], bool(j % 2))
-    for kernel in compiler.compiled.values():
+    for kernel in launcher.compiled.values():
         text = kernel.asm.get("ptx", "") + kernel.asm.get("amdgcn", "")
         assert text
         # Nothing is added as it comes: the bits of a gradient do not depend on the order of programs.
         assert not any(word in text for word in ("atom.", "red.global", "global_atomic", "flat_atomic"))
-    print(f"{len(compiler.compiled)} kernels for {target}")
+    print(f"{len(launcher.compiled)} kernels for {target}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ GPU, and without one it stops with an error.
 from __future__ import annotations
 
 import contextlib
-import os
 import types
 
 import numpy as np

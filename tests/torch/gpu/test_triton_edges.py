@@ -1,4 +1,4 @@
-"""What the kernels do at the edges: special values, draws, memory around tensors, odd layouts, bad input, fall-backs."""
+"""What the kernels do at the edges: special values, draws, memory around tensors, odd layouts, bad input."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_the_same_uniforms_draw_the_same_cells_as_on_the_cpu(reducer: pk.Reducer
         assert torch.equal(indices.cpu(), places)
 
 
-@pytest.mark.parametrize("reducer", [pk.Mean(), pk.Mean(divisor=3), pk.Lp(2), pk.Lp(3.5), pk.RMS(), pk.PowerMean(), pk.Mixed()])
+@pytest.mark.parametrize(
+    "reducer", [pk.Mean(), pk.Mean(divisor=3), pk.Lp(2), pk.Lp(3.5), pk.RMS(), pk.PowerMean(), pk.Mixed()]
+)
 @pytest.mark.parametrize("window", [S(3, 2, 1), pk.Global()], ids=str)
 @pytest.mark.parametrize("size", [3e38, 1e-36])
 def test_nothing_overflows_on_the_way(size: float, window: pk.Window, reducer: pk.Reducer) -> None:
@@ -249,7 +251,10 @@ def test_gradients_of_the_array_beside_x(reducer: pk.Reducer, own: bool, caplog)
 
 FALLS = [
     (lambda: pool(torch.ones(1, 1, 4, device=DEVICE), S(2), pk.Ada()), "Ada has no kernel"),
-    (lambda: pool(torch.ones(1, 1, 4, dtype=torch.int32, device=DEVICE), S(2), pk.Max()), "int32 tensors have no kernel"),
+    (
+        lambda: pool(torch.ones(1, 1, 4, dtype=torch.int32, device=DEVICE), S(2), pk.Max()),
+        "int32 tensors have no kernel",
+    ),
     (lambda: pool(torch.ones(1, 1, 7, 7, device=DEVICE), S(7), pk.Median()), "at most 32 cells, here 49"),
 ]
 
@@ -331,7 +336,8 @@ def test_the_operators_have_the_layouts_of_their_fakes() -> None:
             given = arguments(laid, S(3, 2, 1).plan((7, 9)), reducer)
             text = given[3]
             mine = ops.pool(given[0], text, given[1], given[2])
-            fake = by_cpu(lambda: ops.pool(laid.to("meta"), text))
+            with _disable_current_modes():
+                fake = ops.pool(laid.to("meta"), text)
             assert (mine.shape, mine.dtype, mine.stride()) == (fake.shape, fake.dtype, fake.stride())
 
 

@@ -1,6 +1,8 @@
 """Elementary functions of the kernels: csrc/vmath.hpp and csrc/atoms.hpp on a GPU."""
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton

@@ -4,14 +4,16 @@ No two programs write to one cell, and each adds up in a fixed order: the bits a
 what one window gives one of its cells; it is a constant of the kernel, like a core of the forward pass.
 """
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
 from poolkit.torch.triton.atoms import divided, magnitude, power
-from poolkit.torch.triton.fold import FIXED, PADDED, TAPS, WEIGHTS
+from poolkit.torch.triton.fold import FIXED, PADDED, TAPS, WEIGHTS, own_number
 from poolkit.torch.triton.plan import interval, padded_count, skipped, tile, transposed
 
 
@@ -181,13 +183,7 @@ def give(
     av = g
     if a is not None:
         av = tl.load(a + out, mask=valid, other=0).to(ACC)
-    e = g
-    if EXTRA == 1:
-        e = tl.load(extra + out, mask=valid, other=1).to(ACC)
-    elif EXTRA == 2:
-        e = tl.zeros((1, 1), ACC) + tl.load(extra).to(ACC)
-    elif EXTRA == 3:
-        e = tl.zeros((1, 1), ACC) + PARAMS[6]
+    e = own_number(extra, out, valid, EXTRA, PARAMS, ACC)
     d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], valid, AXES[0])
     h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], valid, AXES[1])
     w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], valid, AXES[2])

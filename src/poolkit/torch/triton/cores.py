@@ -13,8 +13,12 @@ A core is a tuple ``(passes, identity, accumulate, finish, lanes, look)``:
 PARAMS are the numbers of `poolkit.reducer.Params`; `e` is the reducer's own number for each output.
 """
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
+
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -314,7 +318,7 @@ def soft_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
 
 @triton.jit
 def mixed_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """Both in one pass. A second sum is of what is a power of two smaller: the mean may be finite where the sum is not."""
+    """Both in one pass. A second sum is of what is a power of two smaller, in case the first overflows."""
     s0, s1, s2, s3 = state
     s0, s1, _, _ = max_accumulate(PASS, state, v, valid, number, c, n, PARAMS)
     v = tl.where(valid, v, 0)
@@ -465,19 +469,21 @@ def filter_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr
     return s0, s0, s0, s0 != s0
 
 
-MAX = (1, lowest, max_accumulate, max_finish, max_lanes, False)
-MIN = (1, lowest, min_accumulate, min_finish, max_lanes, False)
-SIZE = (1, lowest, size_accumulate, max_finish, max_lanes, False)
-SUM = (1, nothing, sum_accumulate, sum_finish, sum_lanes, True)
-NORM = (1, nothing, norm_accumulate, norm_finish, norm_lanes, True)
-CLAMPED = (1, nothing, mean_accumulate, norm_finish, norm_lanes, True)
-LOG_SUM_EXP = (1, logits, soft_accumulate, lse_finish, soft_lanes, False)
-SOFT = (1, logits, soft_accumulate, soft_finish, soft_lanes, False)
-CARRIED_SOFT = (1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
-BOLTZMANN = (1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
-MIXED = (1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
-VAR = (2, nothing, var_accumulate, var_finish, sum_lanes, False)
-STD = (2, nothing, var_accumulate, std_finish, sum_lanes, False)
-GEM = (2, powers, gem_accumulate, gem_finish, gem_lanes, False)
-SHARE = (2, nothing, share_accumulate, share_finish, share_lanes, False)
-FILTER = (1, nothing, filter_accumulate, filter_finish, sum_lanes, False)
+Core = tuple[Any, ...]
+
+MAX: Core = (1, lowest, max_accumulate, max_finish, max_lanes, False)
+MIN: Core = (1, lowest, min_accumulate, min_finish, max_lanes, False)
+SIZE: Core = (1, lowest, size_accumulate, max_finish, max_lanes, False)
+SUM: Core = (1, nothing, sum_accumulate, sum_finish, sum_lanes, True)
+NORM: Core = (1, nothing, norm_accumulate, norm_finish, norm_lanes, True)
+CLAMPED: Core = (1, nothing, mean_accumulate, norm_finish, norm_lanes, True)
+LOG_SUM_EXP: Core = (1, logits, soft_accumulate, lse_finish, soft_lanes, False)
+SOFT: Core = (1, logits, soft_accumulate, soft_finish, soft_lanes, False)
+CARRIED_SOFT: Core = (1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
+BOLTZMANN: Core = (1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
+MIXED: Core = (1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
+VAR: Core = (2, nothing, var_accumulate, var_finish, sum_lanes, False)
+STD: Core = (2, nothing, var_accumulate, std_finish, sum_lanes, False)
+GEM: Core = (2, powers, gem_accumulate, gem_finish, gem_lanes, False)
+SHARE: Core = (2, nothing, share_accumulate, share_finish, share_lanes, False)
+FILTER: Core = (1, nothing, filter_accumulate, filter_finish, sum_lanes, False)

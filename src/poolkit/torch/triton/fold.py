@@ -5,22 +5,41 @@ channels come first, so that the rows of a tile, which are neighbours, read the 
 along the channels where these come last. Every load and store has a mask.
 """
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
+from poolkit.torch.triton import codes
 from poolkit.torch.triton.plan import STARTS, interval, padded_count, skipped, tile
 
-NUMBERS = tl.constexpr(1)
-VALUES = tl.constexpr(2)
-WEIGHTS = tl.constexpr(3)
+NUMBERS = tl.constexpr(codes.NUMBERS)
+VALUES = tl.constexpr(codes.VALUES)
+WEIGHTS = tl.constexpr(codes.WEIGHTS)
 
-UNDIVIDED = tl.constexpr(0)
-TAPS = tl.constexpr(1)
-PADDED = tl.constexpr(2)
-FIXED = tl.constexpr(3)
+TAPS = tl.constexpr(codes.TAPS)
+PADDED = tl.constexpr(codes.PADDED)
+FIXED = tl.constexpr(codes.FIXED)
+
+EACH = tl.constexpr(codes.EACH)
+SAME = tl.constexpr(codes.SAME)
+LEVEL = tl.constexpr(codes.LEVEL)
+
+
+@triton.jit
+def own_number(extra, out, live, EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """The number that each output has of its own."""
+    e = tl.zeros((1, 1), ACC)
+    if EXTRA == EACH:
+        e = tl.load(extra + out, mask=live, other=1).to(ACC)
+    elif EXTRA == SAME:
+        e = e + tl.load(extra).to(ACC)
+    elif EXTRA == LEVEL:
+        e = e + PARAMS[6]
+    return e
 
 
 @triton.jit
@@ -96,13 +115,7 @@ def fold(
     n = (nd * nh * nw).to(ACC)
     beside = plane % channels * weights
     first_tap = (skipped(od, AXES[0]), skipped(oh, AXES[1]), skipped(ow, AXES[2]))
-    e = tl.zeros((1, 1), ACC)
-    if EXTRA == 1:
-        e = tl.load(extra + out, mask=live, other=1).to(ACC)
-    elif EXTRA == 2:
-        e = e + tl.load(extra).to(ACC)
-    elif EXTRA == 3:
-        e = e + PARAMS[6]
+    e = own_number(extra, out, live, EXTRA, PARAMS, ACC)
 
     divisor = n * 0 + 1
     if DIVIDE == TAPS:
@@ -129,7 +142,7 @@ def fold(
                     rest, live, n, PASS, CORE, AXES, CARRY, PARAMS, ACC,
                 )  # fmt: skip
     value, one, two, far = CORE[3](False, state, n, divisor, e, PARAMS)
-    if CORE[5]:
+    if CORE[5]:  # noqa: SIM102  a constant before what only the GPU knows
         # Few tiles hold a window that left the accumulator's range; those look at their taps once more.
         if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
             for again in range(sides[0] * sides[1] * sides[2]):

@@ -114,7 +114,16 @@ def grid_of(plan: str) -> Grid:
 
 def _line(axis: AxisPlan) -> Line:
     if axis.kind == "starts":
-        return Line((2, axis.kernel, 1, 0, axis.after, 1, False, False), axis.size, axis.out, axis.kernel, 0, 1, False, axis.after == 0)
+        return Line(
+            (2, axis.kernel, 1, 0, axis.after, 1, False, False),
+            axis.size,
+            axis.out,
+            axis.kernel,
+            0,
+            1,
+            False,
+            axis.after == 0,
+        )
     side = int(checked(axis).count.max())
     full = side == int(axis.count.min())
     size, out = axis.size, axis.out

@@ -1,5 +1,7 @@
 """The table of reducers, and the operators over the loops: csrc/kernels.cpp on a GPU."""
 
+# The arguments of kernels have no types.
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
 import math
@@ -32,8 +34,7 @@ from poolkit.reducer import (
 from poolkit.torch import shapes
 from poolkit.torch.shapes import chooses, decode, offset_dtype, reducer_of
 from poolkit.torch.triton import back, cores, order, slide
-from poolkit.torch.triton.fold import FIXED, PADDED, TAPS, UNDIVIDED
-from poolkit.torch.triton.fold import WEIGHTS as KERNEL
+from poolkit.torch.triton.codes import ALONE, EACH, FIXED, LEVEL, PADDED, SAME, TAPS, UNDIVIDED, WEIGHTS
 from poolkit.torch.triton.grid import check_starts, form_of, grid_of, laid, row_starts
 from poolkit.torch.triton.locals import stochastic
 from poolkit.torch.triton.run import NONE, Task, run_back, run_fold, run_whole
@@ -79,11 +80,11 @@ def way_of(what: Decoded) -> Way | None:
     """None: the reducer looks at whole windows."""
     kind, params = reducer_of(what), what.params
     if kind is Lp and math.isinf(params.p):
-        return Way(cores.SIZE, back.size_slope, UNDIVIDED.value, params)
+        return Way(cores.SIZE, back.size_slope, UNDIVIDED, params)
     if kind is Stochastic and not params.sample:
         if params.mode == 1:
-            return Way(cores.SOFT, back.soft_slope, UNDIVIDED.value, params)
-        return Way(cores.SHARE, back.share_slope, UNDIVIDED.value, params)
+            return Way(cores.SOFT, back.soft_slope, UNDIVIDED, params)
+        return Way(cores.SHARE, back.share_slope, UNDIVIDED, params)
     if kind not in FOLDS:
         return None
     divide = UNDIVIDED
@@ -93,7 +94,7 @@ def way_of(what: Decoded) -> Way | None:
         divide = TAPS
     if kind is RMS:
         params = params._replace(p=2.0)
-    return Way(*FOLDS[kind], divide.value, params)
+    return Way(*FOLDS[kind], divide, params)
 
 
 def _task(
@@ -115,10 +116,10 @@ def _task(
         return task
     if extra is None:
         shapes.require(kind not in (Boltzmann, GeM) and not what.params.sample, "extra: this reducer needs it")
-        return task.on(grid, extra_mode=3)
+        return task.on(grid, extra_mode=LEVEL)
     if not any(extra.stride()):
-        return task.on(grid, extra=extra, extra_mode=2)
-    return task.on(grid, extra=laid(extra, grid.rank, form.last), extra_mode=1)
+        return task.on(grid, extra=extra, extra_mode=SAME)
+    return task.on(grid, extra=laid(extra, grid.rank, form.last), extra_mode=EACH)
 
 
 def forward(
@@ -138,21 +139,19 @@ def forward(
     named = dict(zip(wanted, results[1:], strict=True))
     lse, indices = named.pop(None, None), named.pop(torch.int64, None)
     offsets = next(iter(named.values()), None)
-    shapes.require(
-        offsets is None or task.grid.taps <= NONE[offsets.dtype], "offset_bytes: the window needs more"
-    )
+    shapes.require(offsets is None or task.grid.taps <= NONE[offsets.dtype], "offset_bytes: the window needs more")
     way = way_of(what)
     if way is None:
         _whole(task, x, what, results[0], offsets, indices)
     elif slide.by_axis_pays(task.grid, way.core):
         divide = way.divide
-        if lse is not None and divide != UNDIVIDED.value:
+        if lse is not None and divide != UNDIVIDED:
             # The mean's chain does not hold the sum's logarithm.
-            slide.forward(task, x, way.core, UNDIVIDED.value, None, None, None, lse)
+            slide.forward(task, x, way.core, UNDIVIDED, None, None, None, lse)
             lse = None
         slide.forward(task, x, way.core, divide, results[0], offsets, indices, lse)
     else:
-        mode = KERNEL.value if way.core == cores.FILTER else 0
+        mode = WEIGHTS if way.core == cores.FILTER else ALONE
         run_fold(
             task,
             x,
@@ -173,9 +172,7 @@ def _per_channel(extra: Tensor | None) -> int:
     return 0 if extra is None or extra.shape[0] == 1 else int(extra.shape[1])
 
 
-def _whole(
-    task: Task, x: Tensor, what: Decoded, y: Tensor, offsets: Tensor | None, indices: Tensor | None
-) -> None:
+def _whole(task: Task, x: Tensor, what: Decoded, y: Tensor, offsets: Tensor | None, indices: Tensor | None) -> None:
     kind, params, taps = reducer_of(what), what.params, task.grid.taps
     pairs = order.comparators(taps)
     if kind is Stochastic:
@@ -183,9 +180,7 @@ def _whole(
     elif kind in (Median, Quantile) and chooses(kind, params):
         rank = order.at_rank(params, taps)[0] if task.grid.full else -1
         table = order.choice_table(params, taps, x.device)
-        run_whole(
-            task, x, order.rank_choice, pairs, y=y, offsets=offsets, indices=indices, table=table, rank=rank
-        )
+        run_whole(task, x, order.rank_choice, pairs, y=y, offsets=offsets, indices=indices, table=table, rank=rank)
     elif chooses(kind, params):
         table = order.draw_table(kind, params, taps, task.dtype, x.device)
         last = int(kind is RankStochastic)
@@ -245,7 +240,7 @@ def backward(
         slide.backward(task, dy, dx, way.core, way.slope, way.divide, x, y, None)
         return dx
     shapes.require(x is not None or way.core == cores.SUM, "x: the gradient of this reducer needs it")
-    found: dict[str, Tensor | None] = {"x": x, "y": y, "a": lse}
+    found: dict[str, Any] = {"x": x, "y": y, "a": lse}
     if way.core == cores.SUM:
         found = {}
     elif way.core == cores.MIXED:
@@ -261,7 +256,7 @@ def backward(
         found = {"x": x, "y": value, "a": first}
     elif way.core == cores.FILTER:
         found = {}
-    mode = KERNEL.value if way.core == cores.FILTER else 0
+    mode = WEIGHTS if way.core == cores.FILTER else ALONE
     weights = _per_channel(task.extra) if mode else 0
     run_back(task, dy, dx, way.slope, divide=way.divide, carry_mode=mode, weights=weights, **found)
     if dextra is not None:
@@ -278,9 +273,7 @@ def _routing(dx: Tensor, plan: str, starts: Tensor | None, channels_last: bool) 
     return Task(grid, form, starts, row_starts(grid, starts), decode(plan).params, wide)
 
 
-def _by_rank(
-    task: Task, dy: Tensor, dx: Tensor, x: Tensor | None, kind: type[Reducer], params: Params
-) -> None:
+def _by_rank(task: Task, dy: Tensor, dx: Tensor, x: Tensor | None, kind: type[Reducer], params: Params) -> None:
     """The rank of every tap in its window, one byte each; then each cell gathers the weights of its ranks."""
     shapes.require(x is not None, "x: the gradient of this reducer needs it")
     assert x is not None

@@ -1,6 +1,8 @@
 """Atoms over whole windows that do not sort: csrc/locals.hpp on a GPU."""
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton
@@ -23,7 +25,7 @@ def stochastic(
     cells, exist, n, e, table, PARAMS: tl.constexpr, PAIRS: tl.constexpr, COUNT: tl.constexpr, RANK: tl.constexpr,
     TAPS: tl.constexpr,
 ):  # fmt: skip
-    """The cell that the uniform e draws. Sums run in the order of the taps, as on the CPU: the same e, the same cell."""
+    """The cell that the uniform e draws. Sums run in the taps' order, as on the CPU: the same e, the same cell."""
     top = cells[0]
     for t in tl.static_range(1, TAPS):
         top = tl.where(exist[t] & (cells[t] > top), cells[t], top)

@@ -5,18 +5,19 @@ channels come first, tap after tap of a plane fills a row of the tile, and sever
 they come last, taps are rows and lanes are channels.
 """
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from poolkit.torch.triton.fold import put
+from poolkit.torch.triton import codes
+from poolkit.torch.triton.fold import own_number, put
 
-# All in one, the state of a piece, the join of all pieces.
-WHOLE = tl.constexpr(0)
-PIECE = tl.constexpr(1)
-JOIN = tl.constexpr(2)
+PIECE = tl.constexpr(codes.PIECE)
+JOIN = tl.constexpr(codes.JOIN)
 
 
 @triton.jit
@@ -77,13 +78,7 @@ def merge(
     divisor = n * 0 + 1
     if DIVIDED:
         divisor = n if PARAMS[3] == 0 else divisor * PARAMS[3]
-    e = tl.zeros((1, 1), ACC)
-    if EXTRA == 1:
-        e = tl.load(extra + out, mask=live, other=1).to(ACC)
-    elif EXTRA == 2:
-        e = e + tl.load(extra).to(ACC)
-    elif EXTRA == 3:
-        e = e + PARAMS[6]
+    e = own_number(extra, out, live, EXTRA, PARAMS, ACC)
     state = CORE[1]((ROWS, COLS), e, PARAMS, ACC)
     if STAGE == JOIN:
         s0, s1, s2, s3 = state
@@ -111,7 +106,7 @@ def merge(
         tl.store(part3 + to, s3, mask=live)
     else:
         value, one, two, far = CORE[3](False, state, n, divisor, e, PARAMS)
-        if CORE[5]:
+        if CORE[5]:  # noqa: SIM102  a constant before what only the GPU knows
             if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
                 again = taps(
                     widened(state, (ROWS, COLS)), x, at, size * 0, size, lane, run, live, n, CORE[0], CORE, PARAMS,

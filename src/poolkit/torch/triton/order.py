@@ -1,6 +1,8 @@
 """Order statistics of whole windows: sorting networks over tiles, weights by rank, draws by rank: csrc/order.hpp."""
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import math

@@ -5,7 +5,9 @@ An axis is a tuple of constants, made by `poolkit.torch.triton.grid`:
 `wide`: a product of two sizes needs 64 bits. Positions and counts are tiles; the sizes of the axis are numbers.
 """
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton

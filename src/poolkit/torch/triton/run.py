@@ -1,5 +1,7 @@
 """Launches of the loops: a kernel's arguments from tensors, a grid and a core."""
 
+# The arguments of kernels have no types.
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
 import math
@@ -9,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 import triton.language as tl
 
+from poolkit.torch.triton import codes
 from poolkit.torch.triton import grid as grids
 from poolkit.torch.triton.back import back
 from poolkit.torch.triton.fold import fold
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Form, Grid, launch, power_of_two, tile_of
-from poolkit.torch.triton.merge import JOIN, PIECE, WHOLE, merge
+from poolkit.torch.triton.merge import merge
 from poolkit.torch.triton.whole import locate, whole
 
 if TYPE_CHECKING:
@@ -121,9 +124,7 @@ def run_fold(
     return None
 
 
-def _run_merge(
-    task: Task, x: Tensor, core: Any, divide: int, like: Tensor, results: tuple[Tensor | None, ...]
-) -> None:
+def _run_merge(task: Task, x: Tensor, core: Any, divide: int, like: Tensor, results: tuple[Tensor | None, ...]) -> None:
     form, size = task.form, task.grid.taps
     if form.last:
         cols = min(power_of_two(form.run), 32)
@@ -149,21 +150,21 @@ def _run_merge(
     if pieces == 1:
         numbers = (planes, form.run, size, size, 1, columns)
         parts: tuple[Tensor | None, ...] = (None,) * 4
-        stage = {"STAGE": WHOLE.value, "ROWS": rows, "COLS": cols}
+        stage = {"STAGE": codes.WHOLE, "ROWS": rows, "COLS": cols}
         return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
     piece = -(-size // pieces)
     pieces = -(-size // piece)
     numbers = (planes, form.run, size, piece, pieces, columns)
     kinds = (task.dtype, torch.int32 if core[1].__name__ == "lowest" else task.dtype, task.dtype, task.dtype)
     parts = tuple(x.new_empty(planes * pieces, dtype=kind) for kind in kinds)
-    stage = {"STAGE": PIECE.value, "ROWS": rows, "COLS": cols}
+    stage = {"STAGE": codes.PIECE, "ROWS": rows, "COLS": cols}
     launch(merge, blocks * pieces, x, *(None,) * 5, task.extra, *parts, *numbers, like=x, **constants, **stage)
     # The joins: lanes are the pieces.
     span = power_of_two(pieces)
     if form.last:
-        stage = {"STAGE": JOIN.value, "ROWS": span, "COLS": cols}
+        stage = {"STAGE": codes.JOIN, "ROWS": span, "COLS": cols}
     else:
-        stage = {"STAGE": JOIN.value, "ROWS": rows, "COLS": span}
+        stage = {"STAGE": codes.JOIN, "ROWS": rows, "COLS": span}
     return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
 
 

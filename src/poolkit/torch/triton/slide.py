@@ -5,6 +5,8 @@ the rounded output. Backward, the axes are differentiated in turn, from the firs
 between had found is found again, since nobody kept it.
 """
 
+# The arguments of kernels have no types.
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
 import math
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from poolkit.torch.triton import back, cores
-from poolkit.torch.triton.fold import FIXED, NUMBERS, UNDIVIDED, VALUES
+from poolkit.torch.triton.codes import ALONE, FIXED, NUMBERS, UNDIVIDED, VALUES
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Grid
 from poolkit.torch.triton.run import Task, run_back, run_fold, run_locate
 
@@ -43,7 +45,8 @@ def axes_of(grid: Grid) -> list[int]:
 
 def tasks_of(task: Task) -> list[Task]:
     """A task for each pass; windows of all axes that come later are of single cells."""
-    sizes, tasks = list(task.grid.sizes), []
+    sizes = list(task.grid.sizes)
+    tasks: list[Task] = []
     for axis in axes_of(task.grid):
         tasks.append(task.on(task.grid.along(axis, tuple(sizes))))
         sizes[axis] = task.grid.lines[axis].out
@@ -69,9 +72,9 @@ def forward(
     if core in CHOOSING:
         return _choose(task, x, core, y, offsets, indices)
     *early, last = tasks_of(task)
-    step = steps(task, early, x, core, divide)[-1] if early else Step(x)
+    step = steps(early, x, core, divide)[-1] if early else Step(x)
     if core == cores.SOFT and step.logits is not None:
-        run_fold(last, step.logits, cores.CARRIED_SOFT, y=y, first=lse, carry=step.values, carry_mode=VALUES.value)
+        run_fold(last, step.logits, cores.CARRIED_SOFT, y=y, first=lse, carry=step.values, carry_mode=VALUES)
         return None
     run_fold(last, step.values, after(core) if early else core, divide=divide, y=y, first=lse)
     return None
@@ -82,7 +85,7 @@ def after(core: Any) -> Any:
     return cores.NORM if core == cores.CLAMPED else core
 
 
-def steps(task: Task, passes: list[Task], x: Tensor, core: Any, divide: int) -> list[Step]:
+def steps(passes: list[Task], x: Tensor, core: Any, divide: int) -> list[Step]:
     """What each of these passes gives."""
     found: list[Step] = []
     for each in passes:
@@ -90,7 +93,7 @@ def steps(task: Task, passes: list[Task], x: Tensor, core: Any, divide: int) -> 
         if core != cores.SOFT:
             given = found[-1].values if found else x
             # A divisor that is given divides once, in the last pass.
-            by = UNDIVIDED.value if divide == FIXED.value else divide
+            by = UNDIVIDED if divide == FIXED else divide
             run_fold(each, given, after(core) if found else core, divide=by, y=values)
             found.append(Step(values))
             continue
@@ -105,7 +108,7 @@ def steps(task: Task, passes: list[Task], x: Tensor, core: Any, divide: int) -> 
                 first=logits,
                 second=values,
                 carry=before.values,
-                carry_mode=VALUES.value,
+                carry_mode=VALUES,
             )
         else:
             run_fold(each, x, core, first=logits, second=values)
@@ -113,9 +116,7 @@ def steps(task: Task, passes: list[Task], x: Tensor, core: Any, divide: int) -> 
     return found
 
 
-def _choose(
-    task: Task, x: Tensor, core: Any, y: Tensor | None, offsets: Tensor | None, indices: Tensor | None
-) -> None:
+def _choose(task: Task, x: Tensor, core: Any, y: Tensor | None, offsets: Tensor | None, indices: Tensor | None) -> None:
     """Extremes with the places that each axis found."""
     grid, passes = task.grid, tasks_of(task)
     wanted = offsets is not None or indices is not None
@@ -132,7 +133,7 @@ def _choose(
             first=own,
             offsets=offsets if final and indices is None else None,
             carry=numbers,
-            carry_mode=NUMBERS.value if numbers is not None else 0,
+            carry_mode=NUMBERS if numbers is not None else ALONE,
             rest=rest_of(grid, axis),
         )
         assert to is not None
@@ -163,16 +164,16 @@ def backward(
             final = each is passes[0]
             to = dx if final else each.room(dy, inputs=True)
             run_back(each, dy, to, slope, divide=divide)
-            dy, divide = to, UNDIVIDED.value if divide == FIXED.value else divide
+            dy, divide = to, UNDIVIDED if divide == FIXED else divide
         return None
     assert x is not None
     if core == cores.SOFT:
-        return _soft(task, passes, dy, dx, x)
+        return _soft(passes, dy, dx, x)
     logs = core == cores.LOG_SUM_EXP
-    found = steps(task, passes if logs else passes[:-1], x, core, divide)
+    found = steps(passes if logs else passes[:-1], x, core, divide)
     for k in range(len(passes) - 1, -1, -1):
         each, given = passes[k], found[k - 1].values if k else x
-        own = slope if k == 0 or slope is not back.mean_slope else back.norm_slope
+        own: Any = slope if k == 0 or slope is not back.mean_slope else back.norm_slope
         to = dx if k == 0 else each.room(dy, inputs=True)
         totals = None
         if logs:
@@ -184,8 +185,8 @@ def backward(
     return None
 
 
-def _soft(task: Task, passes: list[Task], dy: Tensor, dx: Tensor, x: Tensor) -> None:
-    found = steps(task, passes, x, cores.SOFT, UNDIVIDED.value)
+def _soft(passes: list[Task], dy: Tensor, dx: Tensor, x: Tensor) -> None:
+    found = steps(passes, x, cores.SOFT, UNDIVIDED)
     second = None
     for k in range(len(passes) - 1, 0, -1):
         each, given, mine = passes[k], found[k - 1], found[k]

@@ -4,13 +4,15 @@ The taps are a tuple of tiles, one for each place of the window's box; an atom m
 Only for small windows: the program grows with their taps.
 """
 
-# pyright: basic
+# Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
+# pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from poolkit.torch.triton.fold import address, cell_of, inside, put
+from poolkit.torch.triton.fold import address, cell_of, inside, own_number, put
 from poolkit.torch.triton.plan import interval, tile
 
 
@@ -33,13 +35,7 @@ def whole(
     base = sample.to(tl.int64) * xplane
     if LAST:
         base = base + lane
-    e = tl.zeros((1, 1), ACC)
-    if EXTRA == 1:
-        e = tl.load(extra + out, mask=live, other=0).to(ACC)
-    elif EXTRA == 2:
-        e = e + tl.load(extra).to(ACC)
-    elif EXTRA == 3:
-        e = e + PARAMS[6]
+    e = own_number(extra, out, live, EXTRA, PARAMS, ACC)
     cells = ()
     exist = ()
     TAPS: tl.constexpr = SIDES[0] * SIDES[1] * SIDES[2]
