@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from support import CASES, DRAWN, REDUCERS, Case, S
-from triton import compiler
 from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
 from triton_support import arguments
 
 import poolkit as pk
@@ -25,54 +25,38 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-TYPES = {
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.float16: "*fp16",
-    torch.bfloat16: "*bf16",
-    torch.uint8: "*u8",
-    torch.int16: "*i16",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-}
 
 
-def type_of(value: Any) -> Any:
-    """As Triton's launcher has it: integers of one and missing tensors are constants."""
-    if isinstance(value, torch.Tensor):
-        return TYPES[value.dtype]
-    if isinstance(value, tuple):
-        return tuple(map(type_of, value))
-    return "constexpr" if value is None or value == 1 else "i32"
+class Driver:
+    """What Triton asks of a device before it compiles for it."""
 
+    def __init__(self, target: GPUTarget) -> None:
+        self.target = target
 
-def constants_of(value: Any, place: tuple[int, ...]):
-    if isinstance(value, tuple):
-        for i, part in enumerate(value):
-            yield from constants_of(part, (*place, i))
-    elif value is None or (isinstance(value, int) and value == 1):
-        yield place, value
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
 
 
 class Compiler:
-    """Takes the place of `poolkit.torch.triton.grid.launch`."""
+    """Takes the place of `poolkit.torch.triton.grid.launch`: all of a launch but its end."""
 
     def __init__(self, target: str) -> None:
-        self.target = TARGETS[target]
+        driver.set_active(Driver(TARGETS[target]))
         self.compiled: dict[str, Any] = {}
 
     def __call__(self, kernel: Any, programs: int, *values: Any, like: torch.Tensor, **constants: Any) -> None:
         assert programs > 0
-        names = kernel.arg_names
-        signature = {name: type_of(value) for name, value in zip(names, values, strict=False)}
-        given = dict(pair for i, value in enumerate(values) for pair in constants_of(value, (i,)))
-        for name, value in constants.items():
-            signature[name] = "constexpr"
-            given[names.index(name),] = value
-        key = f"{kernel.__name__} {signature} {given}"
-        if key not in self.compiled:
-            source = compiler.ASTSource(fn=kernel, signature=signature, constexprs=given)
-            self.compiled[key] = compiler.compile(source, target=self.target, options={"enable_fp_fusion": True})
+        # In a tuple the cache on disk would take a function for the same after its source has changed.
+        for value in constants.values():
+            assert not (isinstance(value, tuple) and any(hasattr(part, "cache_key") for part in value))
+        compiled = kernel.warmup(*values, **constants, enable_fp_fusion=True, grid=(programs,))
+        self.compiled[compiled.hash] = compiled
 
 
 def call(case: Case, reducer: pk.Reducer, dtype: torch.dtype, last: bool) -> None:

@@ -1,6 +1,6 @@
 """What a fold carries along and how one more tap is taken into it: csrc/cores.hpp on a GPU.
 
-A core is a tuple ``(passes, identity, accumulate, finish, lanes, look)``:
+A `Core` is a tuple of functions and facts:
 
 - ``identity(shape, e, PARAMS, ACC)`` is the state of no tap: four tiles, of which most cores use two or three;
 - ``accumulate(PASS, state, v, valid, number, c, n, PARAMS)`` takes a tap in: its value, its number in the window, and
@@ -18,7 +18,7 @@ PARAMS are the numbers of `poolkit.reducer.Params`; `e` is the reducer's own num
 # pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
@@ -469,21 +469,30 @@ def filter_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr
     return s0, s0, s0, s0 != s0
 
 
-Core = tuple[Any, ...]
+class Core(NamedTuple):
+    """One way to fold; see above."""
 
-MAX: Core = (1, lowest, max_accumulate, max_finish, max_lanes, False)
-MIN: Core = (1, lowest, min_accumulate, min_finish, max_lanes, False)
-SIZE: Core = (1, lowest, size_accumulate, max_finish, max_lanes, False)
-SUM: Core = (1, nothing, sum_accumulate, sum_finish, sum_lanes, True)
-NORM: Core = (1, nothing, norm_accumulate, norm_finish, norm_lanes, True)
-CLAMPED: Core = (1, nothing, mean_accumulate, norm_finish, norm_lanes, True)
-LOG_SUM_EXP: Core = (1, logits, soft_accumulate, lse_finish, soft_lanes, False)
-SOFT: Core = (1, logits, soft_accumulate, soft_finish, soft_lanes, False)
-CARRIED_SOFT: Core = (1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
-BOLTZMANN: Core = (1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
-MIXED: Core = (1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
-VAR: Core = (2, nothing, var_accumulate, var_finish, sum_lanes, False)
-STD: Core = (2, nothing, var_accumulate, std_finish, sum_lanes, False)
-GEM: Core = (2, powers, gem_accumulate, gem_finish, gem_lanes, False)
-SHARE: Core = (2, nothing, share_accumulate, share_finish, share_lanes, False)
-FILTER: Core = (1, nothing, filter_accumulate, filter_finish, sum_lanes, False)
+    passes: int
+    identity: Any
+    accumulate: Any
+    finish: Any
+    lanes: Any
+    look: bool
+
+
+MAX = Core(1, lowest, max_accumulate, max_finish, max_lanes, False)
+MIN = Core(1, lowest, min_accumulate, min_finish, max_lanes, False)
+SIZE = Core(1, lowest, size_accumulate, max_finish, max_lanes, False)
+SUM = Core(1, nothing, sum_accumulate, sum_finish, sum_lanes, True)
+NORM = Core(1, nothing, norm_accumulate, norm_finish, norm_lanes, True)
+CLAMPED = Core(1, nothing, mean_accumulate, norm_finish, norm_lanes, True)
+LOG_SUM_EXP = Core(1, logits, soft_accumulate, lse_finish, soft_lanes, False)
+SOFT = Core(1, logits, soft_accumulate, soft_finish, soft_lanes, False)
+CARRIED_SOFT = Core(1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
+BOLTZMANN = Core(1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
+MIXED = Core(1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
+VAR = Core(2, nothing, var_accumulate, var_finish, sum_lanes, False)
+STD = Core(2, nothing, var_accumulate, std_finish, sum_lanes, False)
+GEM = Core(2, powers, gem_accumulate, gem_finish, gem_lanes, False)
+SHARE = Core(2, nothing, share_accumulate, share_finish, share_lanes, False)
+FILTER = Core(1, nothing, filter_accumulate, filter_finish, sum_lanes, False)

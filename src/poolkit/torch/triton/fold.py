@@ -63,7 +63,7 @@ def inside(start, size, n, k, step: tl.constexpr, kind: tl.constexpr):
 @triton.jit
 def step(
     state, x, carry, extra, base, beside, t, sides, d0, nd, h0, nh, w0, nw, first_tap, sizes, run, rest, live, n,
-    PASS: tl.constexpr, CORE: tl.constexpr, AXES: tl.constexpr, CARRY: tl.constexpr, PARAMS: tl.constexpr,
+    PASS: tl.constexpr, ACCUMULATE: tl.constexpr, AXES: tl.constexpr, CARRY: tl.constexpr, PARAMS: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
     """One tap of every window of the tile taken into the state."""
@@ -84,14 +84,15 @@ def step(
     elif CARRY == WEIGHTS:
         k = ((first_tap[0] + kd) * AXES[1][1] + first_tap[1] + kh) * AXES[2][1] + first_tap[2] + kw
         c = tl.load(extra + beside + k, mask=valid, other=0).to(ACC)
-    return CORE[2](PASS, state, v, valid, number, c, n, PARAMS)
+    return ACCUMULATE(PASS, state, v, valid, number, c, n, PARAMS)
 
 
 @triton.jit
 def fold(
     x, carry, y, offsets, indices, first, second, extra, starts, columns, sizes, outs, rows, run, channels, xplane,
     row_starts, sides, rest, weights,
-    CORE: tl.constexpr, AXES: tl.constexpr, SIDES: tl.constexpr, DIVIDE: tl.constexpr, CARRY: tl.constexpr,
+    PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, FINISH: tl.constexpr,
+    LOOK: tl.constexpr, AXES: tl.constexpr, SIDES: tl.constexpr, DIVIDE: tl.constexpr, CARRY: tl.constexpr,
     EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr,
     WIDE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
@@ -127,30 +128,30 @@ def fold(
     elif DIVIDE == FIXED:
         divisor = divisor * PARAMS[3]
 
-    state = CORE[1]((ROWS, COLS), e, PARAMS, ACC)
-    for PASS in tl.static_range(CORE[0]):
+    state = IDENTITY((ROWS, COLS), e, PARAMS, ACC)
+    for PASS in tl.static_range(PASSES):
         if SIDES is not None:
             for t in tl.static_range(SIDES[0] * SIDES[1] * SIDES[2]):
                 state = step(
                     state, x, carry, extra, base, beside, t, SIDES, d0, nd, h0, nh, w0, nw, first_tap, sizes, run,
-                    rest, live, n, PASS, CORE, AXES, CARRY, PARAMS, ACC,
+                    rest, live, n, PASS, ACCUMULATE, AXES, CARRY, PARAMS, ACC,
                 )  # fmt: skip
         else:
             for t in range(sides[0] * sides[1] * sides[2]):
                 state = step(
                     state, x, carry, extra, base, beside, t, sides, d0, nd, h0, nh, w0, nw, first_tap, sizes, run,
-                    rest, live, n, PASS, CORE, AXES, CARRY, PARAMS, ACC,
+                    rest, live, n, PASS, ACCUMULATE, AXES, CARRY, PARAMS, ACC,
                 )  # fmt: skip
-    value, one, two, far = CORE[3](False, state, n, divisor, e, PARAMS)
-    if CORE[5]:  # noqa: SIM102  a constant before what only the GPU knows
+    value, one, two, far = FINISH(False, state, n, divisor, e, PARAMS)
+    if LOOK:  # noqa: SIM102  a constant before what only the GPU knows
         # Few tiles hold a window that left the accumulator's range; those look at their taps once more.
         if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
             for again in range(sides[0] * sides[1] * sides[2]):
                 state = step(
                     state, x, carry, extra, base, beside, again, sides, d0, nd, h0, nh, w0, nw, first_tap, sizes, run,
-                    rest, live, n, CORE[0], CORE, AXES, CARRY, PARAMS, ACC,
+                    rest, live, n, PASSES, ACCUMULATE, AXES, CARRY, PARAMS, ACC,
                 )  # fmt: skip
-            value, one, two, far = CORE[3](True, state, n, divisor, e, PARAMS)
+            value, one, two, far = FINISH(True, state, n, divisor, e, PARAMS)
     cell = out
     if indices is not None:
         cell = cell_of(one, d0, h0, w0, sizes, sides, AXES)

@@ -34,7 +34,7 @@ def widened(state, shape: tl.constexpr):
 
 @triton.jit
 def taps(
-    state, x, at, begin, end, lane, run, live, n, PASS: tl.constexpr, CORE: tl.constexpr, PARAMS: tl.constexpr,
+    state, x, at, begin, end, lane, run, live, n, PASS: tl.constexpr, ACCUMULATE: tl.constexpr, PARAMS: tl.constexpr,
     ACC: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Taps begin .. end of every plane of the tile taken into the state."""
@@ -42,15 +42,17 @@ def taps(
         t = first + lane
         valid = live & (t < end)
         v = tl.load(x + at + t.to(tl.int64) * run, mask=valid, other=0).to(ACC)
-        state = CORE[2](PASS, state, v, valid, t, v, n, PARAMS)
+        state = ACCUMULATE(PASS, state, v, valid, t, v, n, PARAMS)
     return state
 
 
 @triton.jit
 def merge(
     x, y, offsets, indices, first, second, extra, part0, part1, part2, part3, planes, run, size, piece, pieces, columns,
-    CORE: tl.constexpr, DIVIDED: tl.constexpr, EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
-    NONE: tl.constexpr, LAST: tl.constexpr, STAGE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, FINISH: tl.constexpr,
+    JOIN_LANES: tl.constexpr, LOOK: tl.constexpr, DIVIDED: tl.constexpr, EXTRA: tl.constexpr, PARAMS: tl.constexpr,
+    ACC: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr, STAGE: tl.constexpr, ROWS: tl.constexpr,
+    COLS: tl.constexpr,
 ):  # fmt: skip
     """A tile of planes of `size` cells: their outputs, or the states of one of the `pieces` of each."""
     pid = tl.program_id(0)
@@ -79,7 +81,7 @@ def merge(
     if DIVIDED:
         divisor = n if PARAMS[3] == 0 else divisor * PARAMS[3]
     e = own_number(extra, out, live, EXTRA, PARAMS, ACC)
-    state = CORE[1]((ROWS, COLS), e, PARAMS, ACC)
+    state = IDENTITY((ROWS, COLS), e, PARAMS, ACC)
     if STAGE == JOIN:
         s0, s1, s2, s3 = state
         from_ = out * pieces + lane
@@ -88,15 +90,15 @@ def merge(
         s1 = tl.where(here, tl.load(part1 + from_, mask=here, other=0), s1)
         s2 = tl.where(here, tl.load(part2 + from_, mask=here, other=0), s2)
         s3 = tl.where(here, tl.load(part3 + from_, mask=here, other=0), s3)
-        state = CORE[4](0, (s0, s1, s2, s3), lane, AXIS)
+        state = JOIN_LANES(0, (s0, s1, s2, s3), lane, AXIS)
     else:
         begin = cut * piece
         end = tl.minimum(begin + piece, size)
-        for PASS in tl.static_range(CORE[0]):
+        for PASS in tl.static_range(PASSES):
             if PASS > 0:
                 state = widened(state, (ROWS, COLS))
-            state = taps(state, x, at, begin, end, lane, run, live, n, PASS, CORE, PARAMS, ACC, LANES)
-            state = CORE[4](PASS, state, lane, AXIS)
+            state = taps(state, x, at, begin, end, lane, run, live, n, PASS, ACCUMULATE, PARAMS, ACC, LANES)
+            state = JOIN_LANES(PASS, state, lane, AXIS)
     if STAGE == PIECE:
         s0, s1, s2, s3 = state
         to = out * pieces + cut
@@ -105,14 +107,14 @@ def merge(
         tl.store(part2 + to, s2, mask=live)
         tl.store(part3 + to, s3, mask=live)
     else:
-        value, one, two, far = CORE[3](False, state, n, divisor, e, PARAMS)
-        if CORE[5]:  # noqa: SIM102  a constant before what only the GPU knows
+        value, one, two, far = FINISH(False, state, n, divisor, e, PARAMS)
+        if LOOK:  # noqa: SIM102  a constant before what only the GPU knows
             if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
                 again = taps(
-                    widened(state, (ROWS, COLS)), x, at, size * 0, size, lane, run, live, n, CORE[0], CORE, PARAMS,
+                    widened(state, (ROWS, COLS)), x, at, size * 0, size, lane, run, live, n, PASSES, ACCUMULATE, PARAMS,
                     ACC, LANES,
                 )  # fmt: skip
-                value, one, two, far = CORE[3](True, CORE[4](CORE[0], again, lane, AXIS), n, divisor, e, PARAMS)
+                value, one, two, far = FINISH(True, JOIN_LANES(PASSES, again, lane, AXIS), n, divisor, e, PARAMS)
         # A tap's number is its place in the plane.
         cell = tl.maximum(one, 0).to(tl.int64) if indices is not None else out
         put(value, one, two, cell, y, offsets, indices, first, second, out, live, NONE)

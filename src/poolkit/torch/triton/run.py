@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from poolkit.reducer import Params
+    from poolkit.torch.triton.cores import Core
 
 # The largest number of each dtype of offsets stands for no cell; two bytes are read without a sign.
 NONE = {torch.uint8: 2**8 - 1, torch.int16: 2**16 - 1, torch.int32: 2**31 - 1}
@@ -78,10 +79,20 @@ def _common(task: Task, like: Tensor, *, inputs: bool) -> tuple[int, int, int, i
     return rows, cols, total, columns, cells > grids.NARROW, -(-total // rows) * columns
 
 
+def _functions(core: Core) -> dict[str, Any]:
+    """One by one: Triton's cache on disk knows the source of a function that is a constant, not of one in a tuple."""
+    return {
+        "PASSES": core.passes,
+        "IDENTITY": core.identity,
+        "ACCUMULATE": core.accumulate,
+        "FINISH": core.finish,
+    }
+
+
 def run_fold(
     task: Task,
     x: Tensor,
-    core: Any,
+    core: Core,
     *,
     divide: int = 0,
     y: Tensor | None = None,
@@ -107,7 +118,8 @@ def run_fold(
         *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
         *(task.places, grid.sides, rest, weights),
         like=x,
-        CORE=core,
+        **_functions(core),
+        LOOK=core.look,
         AXES=tuple(line.axis for line in grid.lines),
         SIDES=grid.sides if grid.taps <= MOST_WRITTEN_OUT else None,
         DIVIDE=divide,
@@ -124,7 +136,9 @@ def run_fold(
     return None
 
 
-def _run_merge(task: Task, x: Tensor, core: Any, divide: int, like: Tensor, results: tuple[Tensor | None, ...]) -> None:
+def _run_merge(
+    task: Task, x: Tensor, core: Core, divide: int, like: Tensor, results: tuple[Tensor | None, ...]
+) -> None:
     form, size = task.form, task.grid.taps
     if form.last:
         cols = min(power_of_two(form.run), 32)
@@ -135,11 +149,13 @@ def _run_merge(task: Task, x: Tensor, core: Any, divide: int, like: Tensor, resu
         rows, columns = max(grids.TILE_BYTES // like.element_size() // cols, 1), 1
         rows = min(rows, power_of_two(form.samples))
         blocks = -(-form.samples // rows)
-    pieces = min(-(-BUSY // blocks), -(-size // WORTH), MOST_PIECES) if core[0] == 1 and blocks else 1
+    pieces = min(-(-BUSY // blocks), -(-size // WORTH), MOST_PIECES) if core.passes == 1 and blocks else 1
     none = none_of(results[1])
     planes = form.samples * form.run
     constants = {
-        "CORE": core,
+        **_functions(core),
+        "JOIN_LANES": core.lanes,
+        "LOOK": core.look,
         "DIVIDED": divide != 0,
         "EXTRA": task.extra_mode,
         "PARAMS": tuple(task.params),
@@ -155,7 +171,7 @@ def _run_merge(task: Task, x: Tensor, core: Any, divide: int, like: Tensor, resu
     piece = -(-size // pieces)
     pieces = -(-size // piece)
     numbers = (planes, form.run, size, piece, pieces, columns)
-    kinds = (task.dtype, torch.int32 if core[1].__name__ == "lowest" else task.dtype, task.dtype, task.dtype)
+    kinds = (task.dtype, torch.int32 if core.identity.__name__ == "lowest" else task.dtype, task.dtype, task.dtype)
     parts = tuple(x.new_empty(planes * pieces, dtype=kind) for kind in kinds)
     stage = {"STAGE": codes.PIECE, "ROWS": rows, "COLS": cols}
     launch(merge, blocks * pieces, x, *(None,) * 5, task.extra, *parts, *numbers, like=x, **constants, **stage)
