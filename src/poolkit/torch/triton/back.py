@@ -228,13 +228,14 @@ def give(
     return total + tl.where(valid, part, 0), other + tl.where(valid, more, 0), place_
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["unit"])
 def back(
-    dy, dy2, dx, dx2, places, x, carry, y, a, chosen, extra, ranks, table, starts, columns, sizes, outs, rows, run,
+    dy, dy2, dx, dx2, places, x, carry, y, a, chosen, extra, ranks, table, starts, columns, unit, sizes, outs, rows,
+    run,
     channels, yplane, row_starts, sides, rest, weights, outputs,
     SLOPE: tl.constexpr, AXES: tl.constexpr, STEPS: tl.constexpr, COVERS: tl.constexpr, DIVIDE: tl.constexpr,
     EXTRA: tl.constexpr, CARRY: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr,
-    LAST: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of input cells: each one's gradient from `dy` of the windows that see it.
 
@@ -244,7 +245,7 @@ def back(
     """
     lanes = run if LAST else sizes[2]
     at, lane, live, sample, plane, d, h, w = tile(
-        columns, rows, lanes, sizes[0], sizes[1], sizes[2], channels, LAST, WIDE, ROWS, COLS
+        columns, rows, lanes, sizes[0], sizes[1], sizes[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
     d0, nd = transposed(d, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0], STEPS[0])

@@ -87,14 +87,15 @@ def step(
     return ACCUMULATE(PASS, state, v, valid, number, c, n, PARAMS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["unit"])
 def fold(
-    x, carry, y, offsets, indices, first, second, extra, starts, columns, sizes, outs, rows, run, channels, xplane,
+    x, carry, y, offsets, indices, first, second, extra, starts, columns, unit, sizes, outs, rows, run, channels,
+    xplane,
     row_starts, sides, rest, weights,
     PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, FINISH: tl.constexpr,
     LOOK: tl.constexpr, AXES: tl.constexpr, SIDES: tl.constexpr, DIVIDE: tl.constexpr, CARRY: tl.constexpr,
     EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr,
-    WIDE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    WIDE: tl.constexpr, NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of outputs, and what is asked for beside them.
 
@@ -104,7 +105,7 @@ def fold(
     """
     lanes = run if LAST else outs[2]
     out, lane, live, sample, plane, od, oh, ow = tile(
-        columns, rows, lanes, outs[0], outs[1], outs[2], channels, LAST, WIDE, ROWS, COLS
+        columns, rows, lanes, outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
     d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])

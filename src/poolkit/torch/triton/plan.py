@@ -128,32 +128,48 @@ def transposed(i, size, out, starts, row, live, axis: tl.constexpr, step: tl.con
 
 
 @triton.jit
+def wrapped(n, size, NEAR: tl.constexpr):
+    """What of n counts within `size`, and what is carried; NEAR: n is below twice the size."""
+    carry = (n >= size).to(n.dtype) if NEAR else n // size
+    return n - carry * size, carry
+
+
+@triton.jit
 def tile(
-    columns, rows, lanes, high, middle, low, channels, LAST: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr,
-    COLS: tl.constexpr,
+    columns, rows, lanes, high, middle, low, channels, unit, LAST: tl.constexpr, WIDE: tl.constexpr,
+    NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """What a program works on: rows and lanes of its tile, which of them there are, and where they lie.
 
     Tiles are ordered as memory is, `columns` of them beside each other. Gives ``(at, lane, live, sample, plane, d, h,
     w)``: the place in memory of elements that follow each other, and that along the axes, whose sizes are `high`,
-    `middle` and `low`.
+    `middle` and `low`. NEAR: no more rows than the axis they run along is long, so that one step at most is carried and
+    nothing but the tile's first row has to be divided.
+
+    `unit` is 1, which the compiler must not know where channels come first: it would give each thread neighbours along
+    the row, whose windows overlap or lie apart, and a warp's loads would spread over as many times the memory.
     """
     pid = tl.program_id(0)
     if WIDE:
         pid = pid.to(tl.int64)
-    r = (pid // columns) * ROWS + tl.arange(0, ROWS)[:, None]
+    first = (pid // columns) * ROWS
+    i = tl.arange(0, ROWS)[:, None]
     lane = (pid % columns) * COLS + tl.arange(0, COLS)[None, :]
-    live = (r < rows) & (lane < lanes)
-    at = r.to(tl.int64) * lanes + lane
+    live = (first + i < rows) & (lane < lanes)
+    at = (first + i).to(tl.int64) * lanes
     w = lane
+    carry = i
     if LAST:
-        w = r % low
-        r = r // low
-    h = r % middle
-    r = r // middle
-    d = r % high
-    r = r // high
-    plane = r
+        at = at + lane
+        w, carry = wrapped(first % low + i, low, NEAR)
+        first = first // low
+    else:
+        at = at + lane * unit
+    h, carry = wrapped(first % middle + carry, middle, NEAR)
+    first = first // middle
+    d, carry = wrapped(first % high + carry, high, NEAR)
+    sample = first // high + carry
+    plane = sample
     if LAST:
-        plane = r * channels + lane
-    return at, lane, live, r, plane, d, h, w
+        plane = sample * channels + lane
+    return at, lane, live, sample, plane, d, h, w

@@ -70,13 +70,14 @@ def none_of(offsets: Tensor | None) -> int:
     return -1 if offsets is None else NONE[offsets.dtype]
 
 
-def _common(task: Task, like: Tensor, *, inputs: bool) -> tuple[int, int, int, int, bool, int]:
-    """Tile rows and columns, rows, tiles beside each other, whether numbers of elements are wide, programs."""
+def _common(task: Task, like: Tensor, *, inputs: bool) -> tuple[int, int, int, int, bool, bool, int]:
+    """Tile rows and columns, rows, tiles beside each other, whether numbers are wide, and rows near, programs."""
     grid, form = task.grid, task.form
     sizes = grid.sizes if inputs else grid.outs
     rows, cols, total, columns = tile_of(form, sizes, like.element_size())
     cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
-    return rows, cols, total, columns, cells > grids.NARROW, -(-total // rows) * columns
+    near = rows <= sizes[2 if form.last else 1]
+    return rows, cols, total, columns, cells > grids.NARROW, near, -(-total // rows) * columns
 
 
 def _functions(core: Core) -> dict[str, Any]:
@@ -110,12 +111,13 @@ def run_fold(
     like = next(t for t in (y, first, second, offsets, indices) if t is not None)
     if grid.whole and carry_mode == 0 and grid.taps > 1:
         return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second))
-    rows, cols, total, columns, wide, programs = _common(task, like, inputs=False)
+    core = core.twice or core
+    rows, cols, total, columns, wide, near, programs = _common(task, like, inputs=False)
     launch(
         fold,
         programs,
         *(x, carry, y, offsets, indices, first, second, task.extra, task.starts),
-        *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
+        *(columns, 1, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
         *(task.places, grid.sides, rest, weights),
         like=x,
         **_functions(core),
@@ -130,6 +132,7 @@ def run_fold(
         NONE=none_of(offsets),
         LAST=form.last,
         WIDE=wide,
+        NEAR=near,
         ROWS=rows,
         COLS=cols,
     )
@@ -207,14 +210,14 @@ def run_back(
 ) -> None:
     """The backward pass: `back`."""
     grid, form = task.grid, task.form
-    rows, cols, total, columns, wide, programs = _common(task, dx, inputs=True)
+    rows, cols, total, columns, wide, near, programs = _common(task, dx, inputs=True)
     covers = tuple(line.covers for line in grid.lines)
     outputs = form.samples * form.run * math.prod(grid.outs)
     launch(
         back,
         programs,
         *(dy, dy2, dx, dx2, places, x, carry, y, a, chosen, task.extra, ranks, table, task.starts),
-        *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.outs) * form.run),
+        *(columns, 1, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.outs) * form.run),
         *(task.places, grid.sides, rest, weights, outputs),
         like=dy,
         SLOPE=slope,
@@ -229,6 +232,7 @@ def run_back(
         NONE=none_of(chosen),
         LAST=form.last,
         WIDE=wide,
+        NEAR=near,
         ROWS=rows,
         COLS=cols,
     )
@@ -250,12 +254,12 @@ def run_whole(
 ) -> None:
     """Windows whole: `whole`."""
     grid, form = task.grid, task.form
-    rows, cols, total, columns, wide, programs = _common(task, x, inputs=False)
+    rows, cols, total, columns, wide, near, programs = _common(task, x, inputs=False)
     launch(
         whole,
         programs,
         *(x, y, offsets, indices, ranks, task.extra, x if table is None else table, task.starts),
-        *(columns, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
+        *(columns, 1, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
         *(task.places, weights, form.samples * form.run * math.prod(grid.outs)),
         like=x,
         ATOM=atom,
@@ -270,6 +274,7 @@ def run_whole(
         NONE=none_of(offsets),
         LAST=form.last,
         WIDE=wide,
+        NEAR=near,
         ROWS=rows,
         COLS=cols,
     )
@@ -278,17 +283,18 @@ def run_whole(
 def run_locate(task: Task, numbers: Tensor, offsets: Tensor | None, indices: Tensor) -> None:
     """Offsets and plane positions from tap numbers."""
     grid, form = task.grid, task.form
-    rows, cols, total, columns, wide, programs = _common(task, numbers, inputs=False)
+    rows, cols, total, columns, wide, near, programs = _common(task, numbers, inputs=False)
     launch(
         locate,
         programs,
-        *(numbers, offsets, indices, task.starts, columns, grid.sizes, grid.outs, total, form.run, form.channels),
+        *(numbers, offsets, indices, task.starts, columns, 1, grid.sizes, grid.outs, total, form.run, form.channels),
         *(task.places, grid.sides),
         like=numbers,
         AXES=tuple(line.axis for line in grid.lines),
         NONE=none_of(offsets),
         LAST=form.last,
         WIDE=wide,
+        NEAR=near,
         ROWS=rows,
         COLS=cols,
     )

@@ -16,17 +16,18 @@ from poolkit.torch.triton.fold import address, cell_of, inside, own_number, put
 from poolkit.torch.triton.plan import interval, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["unit"])
 def whole(
-    x, y, offsets, indices, ranks, extra, table, starts, columns, sizes, outs, rows, run, channels, xplane, row_starts,
+    x, y, offsets, indices, ranks, extra, table, starts, columns, unit, sizes, outs, rows, run, channels, xplane,
+    row_starts,
     weights, outputs,
     ATOM: tl.constexpr, SIDES: tl.constexpr, PAIRS: tl.constexpr, COUNT: tl.constexpr, RANK: tl.constexpr,
     AXES: tl.constexpr, EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr,
-    LAST: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of outputs; or, where `ranks` are asked for, of every tap's rank in its window: ``[taps, outputs]``."""
     out, lane, live, sample, plane, od, oh, ow = tile(
-        columns, rows, run if LAST else outs[2], outs[0], outs[1], outs[2], channels, LAST, WIDE, ROWS, COLS
+        columns, rows, run if LAST else outs[2], outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
     d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
@@ -63,15 +64,16 @@ def whole(
         put(value, number, value, cell, y, offsets, indices, None, None, out, live, NONE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["unit"])
 def locate(
-    numbers, offsets, indices, starts, columns, sizes, outs, rows, run, channels, row_starts, sides,
-    AXES: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr,
+    numbers, offsets, indices, starts, columns, unit, sizes, outs, rows, run, channels, row_starts, sides,
+    AXES: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr,
+    ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ):  # fmt: skip
     """Where chosen taps lie in their planes, from their numbers in the windows."""
     out, lane, live, sample, plane, od, oh, ow = tile(
-        columns, rows, run if LAST else outs[2], outs[0], outs[1], outs[2], channels, LAST, WIDE, ROWS, COLS
+        columns, rows, run if LAST else outs[2], outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
     d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
