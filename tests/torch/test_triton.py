@@ -97,6 +97,25 @@ def test_the_keys_of_gpus_have_the_kernels() -> None:
             assert torch._C._dispatch_has_kernel_for_dispatch_key(f"poolkit::{name}", key), (name, key)
 
 
+def test_every_reducer_has_a_kernel_or_is_known_to_have_none() -> None:
+    import torch
+    from support import DRAWN, REDUCERS
+
+    import poolkit as pk
+    from poolkit.torch import ops, triton
+
+    without = set()
+    for reducer in [*REDUCERS, *DRAWN, pk.Filter((1.0,) * 9)]:
+        text = ops.encode(reducer.code, reducer.params, pk.Sliding(3).plan((9, 9)).spec)
+        for operator in ("pool", "pool_backward"):
+            served = triton.path(operator, text, torch.float32)
+            assert served.why
+            if served.way != "triton":
+                without.add(type(reducer))
+    assert without == {pk.Ada}
+    assert {*triton.FOLDED, *triton.SORTED, *without} == set(pk.reducer.REDUCERS)
+
+
 def test_marked_tests_need_a_gpu() -> None:
     """They stop with an error where there is none; nothing is skipped."""
     done = subprocess.run(

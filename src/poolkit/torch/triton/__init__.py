@@ -19,7 +19,31 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from poolkit.reducer import Ada, GeM, Mixed
+from poolkit.reducer import (
+    RMS,
+    Boltzmann,
+    Filter,
+    GeM,
+    LogSumExp,
+    Lp,
+    Max,
+    MaxDrop,
+    Mean,
+    Median,
+    Min,
+    Mixed,
+    Ordinal,
+    PowerMean,
+    Quantile,
+    RankMean,
+    RankStochastic,
+    Soft,
+    Std,
+    Stochastic,
+    Sum,
+    TopKMean,
+    Var,
+)
 from poolkit.torch import composite
 from poolkit.torch.shapes import axes_of, chooses, decode, reducer_of
 
@@ -28,9 +52,11 @@ if TYPE_CHECKING:
 
 # The dispatch keys of devices that Triton compiles for; ROCm's is CUDA, too.
 KEYS = ("CUDA", "XPU")
-# Windows of more taps are not sorted in registers.
-MOST_WHOLE = 32
-_SMOOTH_EXTRA = (Mixed, GeM)
+# Those with a kernel that folds, whatever the window, and those that hold a small one in registers.
+FOLDED = (Max, Min, Sum, Mean, Lp, PowerMean, RMS, LogSumExp, Soft, Mixed, Var, Std, Boltzmann, GeM, Filter, Stochastic)
+SORTED = (Median, Quantile, TopKMean, RankMean, Ordinal, RankStochastic, MaxDrop)
+MOST_WHOLE = 32  # cells of a window in registers
+_LEARNED = (Mixed, GeM)
 
 _log = logging.getLogger("poolkit.triton")
 
@@ -65,9 +91,9 @@ def path(operator: str, plan: str, dtype: torch.dtype) -> Path:
     kind, params = reducer_of(what), what.params
     if not dtype.is_floating_point:
         return Path("composite", f"{str(dtype).removeprefix('torch.')} tensors have no kernel")
-    if kind is Ada:
-        return Path("composite", "Ada has no kernel")
-    if operator == "pool_backward_extra" and kind not in _SMOOTH_EXTRA:
+    if kind not in (*FOLDED, *SORTED):
+        return Path("composite", f"{kind.__name__} has no kernel")
+    if operator == "pool_backward_extra" and kind not in _LEARNED:
         return Path("composite", f"the gradient of what stands beside x has no kernel for {kind.__name__}")
     axes = axes_of(plan)
     if max(max(axis.spec) for axis in axes) >= 2**31 or math.prod(axis.size for axis in axes) >= 2**31:
@@ -75,19 +101,10 @@ def path(operator: str, plan: str, dtype: torch.dtype) -> Path:
     taps = math.prod(axis.kernel if axis.kind == "starts" else int(axis.count.max()) for axis in axes)
     # Offsets say all that a backward pass of a choice needs.
     routed = operator == "pool_backward" and chooses(kind, params)
-    whole = kind.core == "whole" and (chooses(kind, params) or kind.code in _SORTED)
+    whole = kind in SORTED or (kind is Stochastic and bool(params.sample))
     if whole and not routed and taps > MOST_WHOLE:
         return Path("composite", f"{kind.__name__} has a kernel for windows of at most {MOST_WHOLE} cells, here {taps}")
     return Path("triton", "a kernel folds its windows" if not whole else "a kernel holds its windows in registers")
-
-
-def _sorted_codes() -> frozenset[int]:
-    from poolkit.reducer import MaxDrop, Median, Ordinal, Quantile, RankMean, RankStochastic, TopKMean
-
-    return frozenset(kind.code for kind in (Median, Quantile, TopKMean, RankMean, Ordinal, RankStochastic, MaxDrop))
-
-
-_SORTED = _sorted_codes()
 
 
 @lru_cache(maxsize=256)
