@@ -173,7 +173,7 @@ def test_nothing_is_read_or_written_outside_of_the_tensors(case: Case, reducer, 
     assert len(fence.whole) >= 3
 
 
-@pytest.mark.parametrize("value", [-5, 1000, -(2**62)])
+@pytest.mark.parametrize("value", [-5, -1, 1000, 2**62, -(2**62)])
 def test_starts_outside_of_the_input_touch_nothing(value: int) -> None:
     case = Case(F((2, 3), output_ratio=(0.6, 0.5)), (9, 10))
     plan = plan_of(case, (1, 2, 9, 10))
@@ -187,6 +187,8 @@ def test_starts_outside_of_the_input_touch_nothing(value: int) -> None:
     assert not y.isnan().any()
     assert not dx.isnan().any()
     assert y[0, 0].eq(6).all()
+    assert y[0, 1, 2].eq(0).all()
+    assert y[0, 1, [0, 1, 3, 4]].eq(6).all()
     fence.check()
 
 
@@ -295,6 +297,7 @@ def test_bad_input_never_gets_to_a_launch(at: int, monkeypatch) -> None:
 def wrong_calls(x: torch.Tensor):
     text = ops.encode(pk.Max.code, pk.Max().params, S(2).plan((4, 4)).spec)
     soft = ops.encode(pk.Soft.code, pk.Soft().params, S(2).plan((4, 4)).spec)
+    drawn = ops.encode(pk.Stochastic.code, pk.Stochastic().params, S(2).plan((4, 4)).spec)
     dy = torch.ones(1, 1, 2, 2, device=DEVICE)
     offsets = torch.zeros(1, 1, 2, 2, dtype=torch.uint8, device=DEVICE)
     yield lambda: ops.pool(x[..., :3], text)
@@ -308,9 +311,11 @@ def wrong_calls(x: torch.Tensor):
     yield lambda: ops.pool_backward(dy, soft, None, None, None, None, None, False)
     yield lambda: ops.pool_backward(dy, soft, None, x[..., :3], dy, None, None, False)
     yield lambda: ops.pool(x, "nonsense")
+    yield lambda: ops.pool(x, drawn, None, torch.rand(1, 1, 2, 2, device="meta"))
+    yield lambda: ops.pool(x, drawn)
 
 
-@pytest.mark.parametrize("at", range(11))
+@pytest.mark.parametrize("at", range(13))
 def test_wrong_operator_calls_never_get_to_a_launch(at: int, monkeypatch) -> None:
     from poolkit.torch.triton import run as runs
 

@@ -55,7 +55,7 @@ def address(kd, kh, kw, d0, h0, w0, sizes, run, axes: tl.constexpr):
 def inside(start, size, n, k, step: tl.constexpr, kind: tl.constexpr):
     """Whether a window has a tap k. Starts come from outside, and one that is wrong must not lead out of the input."""
     if kind == STARTS:
-        return (k < n) & (start + k * step >= 0) & (start + k * step < size)
+        return (k < n) & (start + k * step < size)
     else:
         return k < n
 

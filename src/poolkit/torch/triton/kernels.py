@@ -122,6 +122,11 @@ def _task(
     return task.on(grid, extra=laid(extra, grid.rank, form.last), extra_mode=EACH)
 
 
+def _check_devices(x: Tensor, *others: Tensor | None) -> None:
+    for other in others:
+        shapes.require(other is None or other.device == x.device, "all tensors of a call must be on one device")
+
+
 def forward(
     x: Tensor,
     plan: str,
@@ -130,6 +135,7 @@ def forward(
     wanted: tuple[torch.dtype | None, ...],
 ) -> tuple[Tensor, ...]:
     """y, then offsets or indices of the dtypes wanted; None stands for lse."""
+    _check_devices(x, starts, extra)
     results = shapes.outputs(x, plan, *wanted)
     what = decode(plan)
     task = _task(x, plan, starts, extra, what.outs)
@@ -211,6 +217,7 @@ def backward(
     dextra: Tensor | None = None,
 ) -> Tensor:
     """The gradient of x; that of extra is written to `dextra` where it is given."""
+    _check_devices(dy, starts, extra, *kept)
     shapes.check_kept(dy, plan, *kept)
     what = decode(plan)
     kind, rank = reducer_of(what), what.rank

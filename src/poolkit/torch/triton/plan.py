@@ -64,7 +64,9 @@ def interval(j, size, out, starts, row, live, axis: tl.constexpr):
         return start, share_end(j, size, out, axis) - start
     else:
         inside = live & (j >= 0) & (j < out)
-        start = tl.load(starts + row + j, mask=inside, other=0).to(j.dtype)
+        start = tl.load(starts + row + j, mask=inside, other=0)
+        # One outside of the input begins a window without cells.
+        start = tl.where((start >= 0) & (start < size), start, size).to(j.dtype)
         n = start * 0 + axis[1]
         if axis[4] > 0:
             after = tl.load(starts + row + j + 1, mask=inside & (j + 1 < out), other=0).to(j.dtype)
