@@ -1,5 +1,6 @@
 """Surgery on real networks: accelerated they give and learn the same, and all of it can be undone."""
 
+import onnx
 import pytest
 import torch
 from networks import NETWORKS
@@ -142,3 +143,14 @@ def test_its_poolings_are_found(name):
     assert sum(site.calls for site in pools) == network.ours
     if name.startswith("hf_") or name in ("resnet18", "inception", "yolo_spp"):
         assert any(site.kind == "strided convolution" for site in sites)
+
+
+@each
+def test_as_an_onnx_file_it_gives_the_same(name, tmp_path):
+    """With poolkit's poolings in place of torch's; the file is run in ONNX Runtime and compared as it is written."""
+    model, x, network = made(name)
+    model.eval()
+    pk.swap(model, network.rules, example=x, quiet=True)
+    file = pk.export_onnx(model, x, tmp_path / "net.onnx", optimize=False)
+    domains = {node.domain for node in onnx.load(file).graph.node}
+    assert domains <= {"", "ai.onnx"}

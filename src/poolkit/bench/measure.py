@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -125,7 +125,11 @@ def _parts(result: Any) -> Sequence[NDArray[Any]]:
 
 def _answer(name: str, result: Any) -> Any:
     """What a contestant gave, channels first."""
-    return np.moveaxis(result, -1, 1) if PEERS[name].numpy_last else result
+    if not PEERS[name].numpy_last:
+        return result
+    if isinstance(result, tuple):  # with indices
+        return tuple(np.moveaxis(part, -1, 1) for part in cast("tuple[Any, ...]", result))
+    return np.moveaxis(result, -1, 1)
 
 
 def _contestants(task: Task, settings: Settings) -> tuple[dict[str, Run], dict[str, float], dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
+from functools import partial, reduce
 from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -103,12 +103,12 @@ def _layer(row: Row) -> Callable[[Any], Any]:
 
         return maximum
 
-    def mean(x: Any) -> Any:
-        import jax.numpy as jnp
+    # Counted here: XLA takes minutes to fold the windows of a constant.
+    counts: Any = float(prod(kernel))
+    if row.kind == "avg_exclude_pad":
+        counts = reduce(np.multiply.outer, [axis.count for axis in row.window.plan(spatial).axes])
 
-        total = lax.reduce_window(x, np.array(0, x.dtype)[()], lax.add, **window)
-        if row.kind != "avg_exclude_pad":
-            return total / prod(kernel)
-        return total / lax.reduce_window(jnp.ones((1, 1, *spatial), x.dtype), 0.0, lax.add, **window)
+    def mean(x: Any) -> Any:
+        return lax.reduce_window(x, np.array(0, x.dtype)[()], lax.add, **window) / np.asarray(counts, x.dtype)
 
     return mean
