@@ -65,6 +65,7 @@ FOLDS: dict[type[Reducer], tuple[Any, Any]] = {
 }
 # What their backward pass finds again: y, and the number that slopes call `a`.
 FINDS = (cores.LOG_SUM_EXP, cores.SOFT, cores.BOLTZMANN, cores.VAR, cores.STD, cores.GEM, cores.SHARE)
+VALUED = (cores.SOFT, cores.BOLTZMANN, cores.STD, cores.GEM, cores.SHARE)
 
 
 class Way(NamedTuple):
@@ -255,11 +256,14 @@ def backward(
         number = task.room(dy, torch.int32)
         run_fold(task, x, way.core, first=number, second=dextra)
         found = {"x": x, "chosen": number}
-    elif way.core in FINDS and (lse is None or way.core != cores.LOG_SUM_EXP):
+    elif way.core in FINDS and not (lse is not None and (way.core == cores.LOG_SUM_EXP or _exact(y, task))):
         assert x is not None
-        gem = way.core == cores.GEM
-        value, first = task.room(dy), task.room(dy)
-        run_fold(task, x, way.core, y=value, first=first, second=dextra if gem else None)
+        first = task.room(dy)
+        # A kept output that was not rounded serves as well as a new one.
+        again = way.core in VALUED and not (way.core == cores.SOFT and _exact(y, task))
+        value = task.room(dy) if again else y
+        derivative = dextra if way.core == cores.GEM else None
+        run_fold(task, x, way.core, y=value if again else None, first=first, second=derivative)
         found = {"x": x, "y": value, "a": first}
     elif way.core == cores.FILTER:
         found = {}
@@ -269,6 +273,11 @@ def backward(
     if dextra is not None:
         dextra.mul_(dy)
     return dx
+
+
+def _exact(y: Tensor | None, task: Task) -> bool:
+    """Whether an output that was kept has all the digits of the accumulator."""
+    return y is not None and y.dtype == task.dtype
 
 
 def _routing(dx: Tensor, plan: str, starts: Tensor | None, channels_last: bool) -> Task:
