@@ -10,6 +10,7 @@ import poolkit
 
 NEEDS = {
     "poolkit.torch": "torch",
+    "poolkit.torch.triton.": "triton",
     "poolkit.nn": "torch",
     "poolkit.surgery": "torch",
     "poolkit.lab": "torch",

@@ -372,6 +372,16 @@ def test_forced_needs_the_interpreter(monkeypatch) -> None:
         triton.Forced()
 
 
+def test_a_triton_that_does_not_suit_is_told_of(monkeypatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(triton.importlib, "import_module", fail)
+    assert triton.missing.__wrapped__() == "the installed Triton does not suit: no poolkit.torch.triton.kernels"
+    monkeypatch.setattr(triton, "find_spec", lambda _: None)
+    assert triton.missing.__wrapped__().startswith("Triton is not installed")
+
+
 def test_without_triton_the_compositions_serve(monkeypatch, caplog) -> None:
     monkeypatch.setattr(triton, "missing", lambda: "Triton is not installed")
     triton._tell.cache_clear()

@@ -70,9 +70,13 @@ class Path(NamedTuple):
 
 @lru_cache(maxsize=1)
 def missing() -> str | None:
-    """Why there is no Triton; None where there is."""
+    """Why the kernels cannot be had; None where they can. Imports Triton, where it is installed."""
     if find_spec("triton") is None:
         return "Triton is not installed; it comes with torch's builds for GPUs"
+    try:
+        importlib.import_module("poolkit.torch.triton.kernels")
+    except (ImportError, AttributeError) as error:  # what the kernels are written in has other names there
+        return f"the installed Triton does not suit: {error}"
     return None
 
 
