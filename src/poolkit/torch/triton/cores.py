@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from poolkit.torch.triton.atoms import divided, finite, least, magnitude, most, power, root, root_of
+from poolkit.torch.triton.atoms import divided, finite, least, magnitude, most, power, root
 
 # Means are folded a second time with this, where their sum overflows: a power of two.
 SMALL = tl.constexpr(2.0**-32)
@@ -326,162 +326,6 @@ def soft_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
     return top, added(s1 * e, AXIS), added(part, AXIS), sharpness
 
 
-# Mixed: the largest cell, its number, and a sum.
-
-
-@triton.jit
-def mixed_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """Both in one pass. A second sum is of what is a power of two smaller, in case the first overflows."""
-    s0, s1, s2, s3 = state
-    s0, s1, _, _ = max_accumulate(PASS, state, v, valid, number, c, n, PARAMS)
-    v = tl.where(valid, v, 0)
-    return s0, s1, s2 + v, s3 + v * SMALL
-
-
-@triton.jit
-def mixed_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """A weight of 0 leaves a side out altogether, however large it is. Also the largest cell's number and its lead."""
-    s0, s1, s2, s3 = state
-    mean = tl.where(finite(s2), divided(s2, n), divided(s3, n) * (1 / SMALL))
-    y = tl.where(e == 0, mean, tl.where(e == 1, s0, e * s0 + (1 - e) * mean))
-    return y, s1, s0 - mean, s0 != s0
-
-
-# Var, Std: the mean, then the squares of what differs from it.
-
-
-@triton.jit
-def var_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """A sum, then squares."""
-    s0, s1, s2, s3 = state
-    if PASS == 0:
-        return s0 + tl.where(valid, v, 0), s1, s2, s3
-    else:
-        apart = v - divided(s0, n)
-        return s0, s1 + tl.where(valid, apart * apart, 0), s2, s3
-
-
-@triton.jit
-def spread(state, n, PARAMS: tl.constexpr):
-    """The variance; of one cell alone it is 0."""
-    s0, s1, s2, s3 = state
-    if PARAMS[7] == 1:
-        return divided(s1, tl.where(n > 1, n - 1, n))
-    else:
-        return divided(s1, n)
-
-
-@triton.jit
-def var_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """The variance, the mean, the variance."""
-    s0, s1, s2, s3 = state
-    y = spread(state, n, PARAMS)
-    return y, divided(s0, n), y, s0 != s0
-
-
-@triton.jit
-def std_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """Its root, the mean, the root."""
-    s0, s1, s2, s3 = state
-    y = root_of(spread(state, n, PARAMS))
-    return y, divided(s0, n), y, s0 != s0
-
-
-# GeM: the largest cell, then powers relative to it, of a power for each output.
-
-
-@triton.jit
-def powers(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
-    """The power of each output beside the sums."""
-    z = tl.zeros(shape, ACC)
-    return tl.full(shape, float("-inf"), ACC), z, z, z + e
-
-
-@triton.jit
-def gem_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """The sum of powers, and that of powers times their logarithms."""
-    s0, s1, s2, s3 = state
-    v = tl.where(v < PARAMS[1], PARAMS[1], v)
-    if PASS == 0:
-        return tl.where(valid & (v > s0), v, s0), s1, s2, s3
-    else:
-        log = tl.where(v == s0, 0, tl.log(divided(v, tl.where(s0 == 0, 1, s0))))
-        term = tl.exp(s3 * log)
-        term = tl.where((v == 0) & (s0 > 0), 0, term)
-        return s0, s1 + tl.where(valid, term, 0), s2 + tl.where(valid & (term != 0), term * log, 0), s3
-
-
-@triton.jit
-def gem_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """The root, its logarithm relative to the largest cell, its derivative by the power."""
-    s0, s1, s2, s3 = state
-    log_root = divided(tl.log(divided(s1, n)), s3)
-    y = tl.where(s0 == 0, 0, tl.where(s0 == float("inf"), s0, s0 * tl.exp(log_root)))
-    y = tl.where(s1 == s1, y, s1)
-    by_power = tl.where(y == 0, 0, divided(y, s3) * (divided(s2, s1) - log_root))
-    return y, log_root, by_power, s0 != s0
-
-
-@triton.jit
-def gem_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
-    """The largest cell of the first pass stands in every lane of the second."""
-    s0, s1, s2, s3 = state
-    if PASS == 0:
-        return largest(s0, AXIS), added(s1, AXIS), added(s2, AXIS), shared(s3, lane, AXIS)
-    else:
-        return shared(s0, lane, AXIS), added(s1, AXIS), added(s2, AXIS), shared(s3, lane, AXIS)
-
-
-# Stochastic's mean over all draws: the sum of the positive cells, then each of them times its share.
-
-
-@triton.jit
-def share_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """Relative to the sum from the start, so that no square overflows; s2 keeps a NaN."""
-    s0, s1, s2, s3 = state
-    if PASS == 0:
-        return s0 + tl.where(valid & (v > 0), v, 0), s1, s2 + tl.where(valid & (v != v), v, 0), s3
-    else:
-        w = divided(v, s0)
-        return s0, s1 + tl.where(valid & (v > 0) & (w > 0), w * v, 0), s2, s3
-
-
-@triton.jit
-def share_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """The mean, the sum, the mean."""
-    s0, s1, s2, s3 = state
-    y = tl.where(s0 == float("inf"), s0, s1)
-    y = tl.where(s2 == s2, y, s2)
-    return y, s0, y, s0 != s0
-
-
-@triton.jit
-def share_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
-    """The sum of the first pass stands in every lane of the second."""
-    s0, s1, s2, s3 = state
-    if PASS == 0:
-        return added(s0, AXIS), added(s1, AXIS), added(s2, AXIS), added(s3, AXIS)
-    else:
-        return shared(s0, lane, AXIS), added(s1, AXIS), shared(s2, lane, AXIS), added(s3, AXIS)
-
-
-# Filter: a weight for each cell of the kernel.
-
-
-@triton.jit
-def filter_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
-    """The sum of c v."""
-    s0, s1, s2, s3 = state
-    return s0 + tl.where(valid, v * c, 0), s1, s2, s3
-
-
-@triton.jit
-def filter_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
-    """It."""
-    s0, s1, s2, s3 = state
-    return s0, s0, s0, s0 != s0
-
-
 class Core(NamedTuple):
     """One way to fold; see above."""
 
@@ -520,9 +364,3 @@ SOFT = Core(
 )
 CARRIED_SOFT = Core(1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
 BOLTZMANN = Core(1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
-MIXED = Core(1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
-VAR = Core(2, nothing, var_accumulate, var_finish, sum_lanes, False)
-STD = Core(2, nothing, var_accumulate, std_finish, sum_lanes, False)
-GEM = Core(2, powers, gem_accumulate, gem_finish, gem_lanes, False)
-SHARE = Core(2, nothing, share_accumulate, share_finish, share_lanes, False)
-FILTER = Core(1, nothing, filter_accumulate, filter_finish, sum_lanes, False)

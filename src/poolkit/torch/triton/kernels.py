@@ -33,10 +33,9 @@ from poolkit.reducer import (
 )
 from poolkit.torch import shapes
 from poolkit.torch.shapes import chooses, decode, offset_dtype, reducer_of
-from poolkit.torch.triton import back, cores, order, slide
+from poolkit.torch.triton import back, cores, locals, order, slide  # noqa: A004  as csrc/locals.hpp
 from poolkit.torch.triton.codes import ALONE, EACH, FIXED, LEVEL, PADDED, SAME, TAPS, UNDIVIDED, WEIGHTS
 from poolkit.torch.triton.grid import check_starts, form_of, grid_of, laid, row_starts
-from poolkit.torch.triton.locals import stochastic
 from poolkit.torch.triton.run import NONE, Task, run_back, run_fold, run_whole
 
 if TYPE_CHECKING:
@@ -57,15 +56,15 @@ FOLDS: dict[type[Reducer], tuple[Any, Any]] = {
     LogSumExp: (cores.LOG_SUM_EXP, back.lse_slope),
     Soft: (cores.SOFT, back.soft_slope),
     Boltzmann: (cores.BOLTZMANN, back.boltzmann_slope),
-    Mixed: (cores.MIXED, back.mixed_slope),
-    Var: (cores.VAR, back.var_slope),
-    Std: (cores.STD, back.std_slope),
-    GeM: (cores.GEM, back.gem_slope),
-    Filter: (cores.FILTER, back.filter_slope),
+    Mixed: (locals.MIXED, back.mixed_slope),
+    Var: (locals.VAR, back.var_slope),
+    Std: (locals.STD, back.std_slope),
+    GeM: (locals.GEM, back.gem_slope),
+    Filter: (locals.FILTER, back.filter_slope),
 }
 # What their backward pass finds again: y, and the number that slopes call `a`.
-FINDS = (cores.LOG_SUM_EXP, cores.SOFT, cores.BOLTZMANN, cores.VAR, cores.STD, cores.GEM, cores.SHARE)
-VALUED = (cores.SOFT, cores.BOLTZMANN, cores.STD, cores.GEM, cores.SHARE)
+FINDS = (cores.LOG_SUM_EXP, cores.SOFT, cores.BOLTZMANN, locals.VAR, locals.STD, locals.GEM, locals.SHARE)
+VALUED = (cores.SOFT, cores.BOLTZMANN, locals.STD, locals.GEM, locals.SHARE)
 
 
 class Way(NamedTuple):
@@ -85,7 +84,7 @@ def way_of(what: Decoded) -> Way | None:
     if kind is Stochastic and not params.sample:
         if params.mode == 1:
             return Way(cores.SOFT, back.soft_slope, UNDIVIDED, params)
-        return Way(cores.SHARE, back.share_slope, UNDIVIDED, params)
+        return Way(locals.SHARE, back.share_slope, UNDIVIDED, params)
     if kind not in FOLDS:
         return None
     divide = UNDIVIDED
@@ -158,7 +157,7 @@ def forward(
             lse = None
         slide.forward(task, x, way.core, divide, results[0], offsets, indices, lse)
     else:
-        mode = WEIGHTS if way.core == cores.FILTER else ALONE
+        mode = WEIGHTS if way.core == locals.FILTER else ALONE
         run_fold(
             task,
             x,
@@ -183,7 +182,7 @@ def _whole(task: Task, x: Tensor, what: Decoded, y: Tensor, offsets: Tensor | No
     kind, params, taps = reducer_of(what), what.params, task.grid.taps
     pairs = order.comparators(taps)
     if kind is Stochastic:
-        run_whole(task, x, stochastic, (), y=y, offsets=offsets, indices=indices)
+        run_whole(task, x, locals.stochastic, (), y=y, offsets=offsets, indices=indices)
     elif kind in (Median, Quantile) and chooses(kind, params):
         rank = order.at_rank(params, taps)[0] if task.grid.full else -1
         table = order.choice_table(params, taps, x.device)
@@ -251,7 +250,7 @@ def backward(
     found: dict[str, Any] = {"x": x, "y": y, "a": lse}
     if way.core == cores.SUM:
         found = {}
-    elif way.core == cores.MIXED:
+    elif way.core == locals.MIXED:
         assert x is not None
         number = task.room(dy, torch.int32)
         run_fold(task, x, way.core, first=number, second=dextra)
@@ -262,12 +261,12 @@ def backward(
         # A kept output that was not rounded serves as well as a new one.
         again = way.core in VALUED and not (way.core == cores.SOFT and _exact(y, task))
         value = task.room(dy) if again else y
-        derivative = dextra if way.core == cores.GEM else None
+        derivative = dextra if way.core == locals.GEM else None
         run_fold(task, x, way.core, y=value if again else None, first=first, second=derivative)
         found = {"x": x, "y": value, "a": first}
-    elif way.core == cores.FILTER:
+    elif way.core == locals.FILTER:
         found = {}
-    mode = WEIGHTS if way.core == cores.FILTER else ALONE
+    mode = WEIGHTS if way.core == locals.FILTER else ALONE
     weights = _per_channel(task.extra) if mode else 0
     run_back(task, dy, dx, way.slope, divide=way.divide, carry_mode=mode, weights=weights, **found)
     if dextra is not None:
