@@ -20,28 +20,17 @@ static inline T* row_of(void* data, const Spot& s, const i64* stride, i64 plane,
 template <class A, class T>
 static inline void widen_row(const T* src, i64 stride, i64 n, i64 run, A* dst) {
   if (stride == run) {
-    n *= run;
-    for (i64 i = 0; i < n; ++i) dst[i] = A(widen(src[i]));
+    widen_all(src, dst, n * run);
+  } else if (run > 1) {
+    for (i64 i = 0; i < n; ++i) widen_all(src + i * stride, dst + i * run, run);
   } else {
-    for (i64 i = 0; i < n; ++i)
-      for (i64 e = 0; e < run; ++e) dst[i * run + e] = A(widen(src[i * stride + e]));
+    for (i64 i = 0; i < n; ++i) dst[i] = A(widen(src[i * stride]));
   }
 }
 template <class T, class A>
 static inline void narrow_row(const A* src, i64 stride, i64 n, i64 run, T* dst) {
-  const auto one = [](A v) {
-    if constexpr (std::is_integral_v<T>)
-      return T(v);
-    else
-      return narrow<T>(acc_t<T>(v));
-  };
-  if (stride == run) {
-    n *= run;
-    for (i64 i = 0; i < n; ++i) dst[i] = one(src[i]);
-  } else {
-    for (i64 i = 0; i < n; ++i)
-      for (i64 e = 0; e < run; ++e) dst[i * stride + e] = one(src[i * run + e]);
-  }
+  if (stride == run) return narrow_all(src, dst, n * run);
+  for (i64 i = 0; i < n; ++i) narrow_all(src + i * run, dst + i * stride, run);
 }
 
 // A row as accumulators side by side, where it lies or copied to `copy`.

@@ -68,7 +68,10 @@ static inline vec<A> gather(const T* p, i64 stride, i64 count, const T* end) {
     }
   }
   A lane[L] = {};
-  for (i64 l = 0; l < count; ++l) lane[l] = A(widen(p[l * stride]));
+  if (stride == 1)
+    widen_all(p, lane, count);
+  else
+    for (i64 l = 0; l < count; ++l) lane[l] = A(widen(p[l * stride]));
   return load<vec<A>>(lane);
 }
 

@@ -1,6 +1,8 @@
 // Division by the taps behind each output: tables made once, rows and whole planes at a time.
 #pragma once
 
+#include <bit>
+
 #include "rows.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
@@ -77,7 +79,7 @@ class Divider {
   }
   void divide_by(A* row, const A* table, i64 n) {
     if constexpr (std::is_integral_v<A>) {
-      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], table[i]);
+      divide_whole(row, n, [=](i64 i) { return table[i]; });
     } else {
       using V = vec<A>;
       V odd = not_finite_;
@@ -122,6 +124,28 @@ class Divider {
     if (row_pitch == len) return scale(rows, n * len, by);
     for (i64 i = 0; i < n; ++i) scale(rows + i * row_pitch, len, by);
   }
+  // Below 2^50 a quotient of doubles rounds to what the exact one rounds to: unless that is a tie, it is farther from one
+  // than the error. Adding 1.5 * 2^52 leaves the integer in the lowest bits.
+  template <class By>
+  static void divide_whole(A* row, i64 n, By by) {
+    constexpr double shift = 0x1.8p52;
+    constexpr i64 bits = std::bit_cast<i64>(shift);
+    if constexpr (sizeof(A) == 8) {
+      std::uint64_t high = 0;
+      for (i64 i = 0; i < n; ++i) high |= (std::uint64_t(row[i]) + (1ull << 50)) | std::uint64_t(by(i));
+      if (high >> 51 != 0) {
+        for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], by(i));
+        return;
+      }
+    }
+    const auto real = [](A v) {
+      if constexpr (sizeof(A) == 8)
+        return std::bit_cast<double>(v + bits) - shift;  // no instruction of AVX2 converts these
+      else
+        return double(v);
+    };
+    for (i64 i = 0; i < n; ++i) row[i] = A(std::bit_cast<i64>(real(row[i]) / real(by(i)) + shift) - bits);
+  }
   // Integers round to the nearest, ties to even.
   static A rounded(A v, A by) {
     A q = v / by, r = v % by;
@@ -130,7 +154,7 @@ class Divider {
   }
   void scale(A* row, i64 n, A by) {
     if constexpr (std::is_integral_v<A>) {
-      for (i64 i = 0; i < n; ++i) row[i] = rounded(row[i], by);
+      divide_whole(row, n, [=](i64) { return by; });
     } else {
       using V = vec<A>;
       const V divisor = splat<V, A>(by);

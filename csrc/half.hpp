@@ -3,6 +3,9 @@
 
 #include <cstring>
 #include <type_traits>
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
 
 #include "core.hpp"
 
@@ -57,6 +60,34 @@ static inline T narrow(acc_t<T> x) {
     return to_bf16(x);
   else
     return T(x);
+}
+
+// Values side by side. Compilers convert f16 one by one where they have no arithmetic for it.
+template <class A, class T>
+static inline void widen_all(const T* src, A* dst, std::int64_t n) {
+  std::int64_t i = 0;
+#ifdef __F16C__
+  if constexpr (std::is_same_v<T, f16> && std::is_same_v<A, float>)
+    for (; i + 8 <= n; i += 8)
+      _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(src + i))));
+#endif
+  for (; i < n; ++i) dst[i] = A(widen(src[i]));
+}
+template <class T, class A>
+static inline void narrow_all(const A* src, T* dst, std::int64_t n) {
+  std::int64_t i = 0;
+#ifdef __F16C__
+  if constexpr (std::is_same_v<T, f16> && std::is_same_v<A, float>)
+    for (; i + 8 <= n; i += 8)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i),
+                       _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_CUR_DIRECTION));
+#endif
+  for (; i < n; ++i) {
+    if constexpr (std::is_integral_v<T>)
+      dst[i] = T(src[i]);
+    else
+      dst[i] = narrow<T>(acc_t<T>(src[i]));
+  }
 }
 
 // Calls fn with a value of the C++ type behind a DType.

@@ -116,12 +116,27 @@ static const char* choose(const Problem& pr, const View& x, const View& y, const
   return nullptr;
 }
 
+// Whether sums of these windows stay within 32 bits, and so does what they are divided by.
+template <class T>
+static bool sums_are_short(const Problem& pr) {
+  double most = double(pr.params.divisor);
+  double cells = 1;
+  for (int i = 0; i < pr.rank; ++i) {
+    const Axis& a = pr.axes[i];
+    cells *= double(a.kind == AxisKind::adaptive ? a.size : std::max(a.kernel, a.size));
+  }
+  most = std::max(most, cells * double(1 << (8 * sizeof(T))));
+  return most < 2147483648.0;
+}
+
 template <class T>
 static void mean(const Problem& pr, const View& x, const View& y, const Exec& exec) {
   using A = acc_t<T>;
   using S = std::conditional_t<std::is_floating_point_v<A>, A, i64>;
   std::atomic<bool> not_finite{false};
   const Counts counts{&pr, pr.params.include_pad, pr.params.divisor, &not_finite};
+  if constexpr (std::is_integral_v<T> && sizeof(T) <= 2)
+    if (sums_are_short<T>(pr)) return fold_simple<Plain<std::int32_t, Sum>, T, T>(pr, x, y, &counts, exec);
   fold_simple<Plain<S, Sum>, T, T>(pr, x, y, &counts, exec);
   if constexpr (std::is_floating_point_v<A> && !std::is_same_v<T, f16>)
     if (not_finite.load()) {

@@ -231,8 +231,22 @@ class Pool(_Function):
         return dx, None, dextra, None, None, None, None, None
 
 
+class PoolAlike(_Function):
+    """``apply(x, plan, divisor)`` -> y, where dx is dy over the divisor for all cells: a view that takes no memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: str, divisor: float) -> Tensor:
+        ctx.shape, ctx.divisor = x.shape, divisor
+        return ops.pool(x, plan)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        dy = grads[0] if ctx.divisor == 1 else grads[0] / ctx.divisor
+        return dy.expand(ctx.shape), None, None
+
+
 class TransformedPool(_Function):
-    """The same under functorch: every kept tensor is an output, since ``setup_context`` sees nothing else."""
+    """`Pool` under functorch: every kept tensor is an output, since ``setup_context`` sees nothing else."""
 
     generate_vmap_rule = True
 

@@ -6,6 +6,7 @@ Everything about a call that does not depend on the tensor's values is worked ou
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import math
 from dataclasses import fields, replace
@@ -18,7 +19,7 @@ from torch.overrides import handle_torch_function
 from poolkit import pooling
 from poolkit.arrays import offset_dtype
 from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
-from poolkit.reducer import REDUCERS, Reducer
+from poolkit.reducer import REDUCERS, Mean, Reducer, Sum
 from poolkit.torch import autograd, composite, ops
 from poolkit.torch.autocast import widens
 from poolkit.torch.samples import Seed, check_tensor, fractional_starts, tiled_starts, uniforms
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from poolkit.fractional import Tiles
+    from poolkit.plan import Plan
 
 Parts = tuple[Window, Reducer]
 Result = Tensor | tuple[Tensor, Tensor]
@@ -58,6 +60,9 @@ class Call(NamedTuple):
     starts: tuple[tuple[int, ...], ...] | None  # one row for all planes, or one for each
     fractional: tuple[tuple[int, int, int], ...] | None  # (size, out, kernel) per axis, if samples set the starts
     tiles: Tiles | None  # how they set them in TensorFlow's style
+    return_indices: bool
+    direct: bool  # nothing to prepare, and nothing to do with what the operator gives
+    alike: float  # where one window holds all cells and their gradients are alike: dy over this; else 0
 
 
 def pool(
@@ -121,19 +126,31 @@ def named(function: Callable[..., Any], rank: int, arguments: tuple[Any, ...], o
     and True are equal to a dictionary, and only one of them is a kernel size.
     """
     if not _compiling():
+        x = arguments[0]
         try:
             key = (function, rank, marshal.dumps((arguments[1:], options), 2))
         except ValueError:  # tensors and records among the arguments
             return function(rank, *arguments, **options)
-        call = _named.get(key)
-        if call is None:
-            call = _Named(function(rank, pooling.PARTS, *arguments[1:], **options))
-            if len(_named) >= 4096:
-                _named.clear()
-            _named[key] = call
-        if call.plain:
-            return run(arguments[0], call, (), rank, call.return_indices)
+        call = _known.get((x.shape, x.dtype, key)) if x.__class__ is Tensor else None
+        if call is not None:
+            return _direct(x, call)
+        kept = _named.get(key)
+        if kept is None:
+            kept = _Named(function(rank, pooling.PARTS, *arguments[1:], **options))
+            _remember(_named, key, kept)
+        if kept.plain:
+            y = run(x, kept, (), rank, kept.return_indices)
+            call = _calls.get((kept, (), x.shape, x.dtype, rank, kept.return_indices))
+            if call is not None and call.direct:
+                _remember(_known, (x.shape, x.dtype, key), call)
+            return y
     return function(rank, *arguments, **options)
+
+
+def _remember(where: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(where) >= 4096:
+        where.clear()
+    where[key] = value
 
 
 class _Named:
@@ -151,6 +168,7 @@ class _Named:
 
 
 _named: dict[tuple[Any, ...], _Named] = {}
+_known: dict[tuple[Any, ...], Call] = {}  # by shape and dtype, too
 
 
 def run(
@@ -166,8 +184,6 @@ def run(
     """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
     if _compiling():
         call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
-        if call.delicate and widens(x):
-            x = x.float()
         return _pool(x, call, return_indices, samples, seed, extra)
     if x.__class__ is not Tensor:
         if not isinstance(cast(object, x), Tensor):
@@ -179,12 +195,21 @@ def run(
         call = find_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices)
     if call is None:
         call = find_call(build, settings, tuple(map(int, x.shape)), x.dtype, rank, return_indices)
-    if call.delicate and widens(x):  # a plan is the same for every floating dtype
-        x = x.float()
-    if x.requires_grad or call.starts or call.fractional or call.squeeze or call.extra != "none" or not is_plain():
-        return _pool(x, call, return_indices, samples, seed, extra)
+    return _direct(x, call) if call.direct else _pool(x, call, return_indices, samples, seed, extra)
+
+
+def _direct(x: Tensor, call: Call) -> Result:
+    """A call with nothing beside x, by the shortest way."""
     try:
-        return ops.pool_with_indices(x, call.plan) if return_indices else ops.pool(x, call.plan)
+        if call.delicate or not is_plain():
+            return _pool(x, call, call.return_indices, None, None)
+        if x.requires_grad and torch.is_grad_enabled():
+            if call.alike:
+                return autograd.PoolAlike.apply(x, call.plan, call.alike)
+            return autograd.Pool.apply(
+                x, None, None, call.plan, call.keeps, call.offset_bytes, call.rank, call.return_indices
+            )
+        return (_pool_with_indices if call.return_indices else _pool_alone)(x, call.plan)
     except (NotImplementedError, RuntimeError) as error:
         raise explain(error, x) from None
 
@@ -213,12 +238,13 @@ def find_call(
         window = replace(window, random_samples=None)
     plan = plan_for(window, shape, rank, itemsize=8 if return_indices or reducer.widens else dtype.itemsize)
     reducer.check(plan)
+    squeeze = isinstance(window, Global) and not window.keepdims
     call = Call(
         ops.encode(reducer.code, reducer.params, plan.spec),
         rank,
         autograd.mask(reducer.keeps),
         offset_dtype(plan).itemsize if "offsets" in reducer.keeps else 0,
-        isinstance(window, Global) and not window.keepdims,
+        squeeze,
         plan.out_shape,
         reducer.extra,
         reducer.draws,
@@ -227,13 +253,12 @@ def find_call(
         None if drawn or plan.starts is None else tuple(tuple(map(int, row)) for row in plan.starts),
         tuple((axis.size, axis.out, axis.kernel) for axis in plan.axes) if drawn else None,
         window.tiles if isinstance(window, Fractional) else None,
+        return_indices,
+        plan.starts is None and not drawn and not squeeze and reducer.extra == "none",
+        _share(plan, reducer),
     )
-    try:
-        if len(_calls) >= 4096:
-            _calls.clear()
-        _calls[build, settings, shape, dtype, rank, return_indices] = call
-    except TypeError:
-        pass
+    with contextlib.suppress(TypeError):  # a list among the settings
+        _remember(_calls, (build, settings, shape, dtype, rank, return_indices), call)
     return call
 
 
@@ -277,6 +302,16 @@ def _plan_and_spec(build: Callable[..., Parts], settings: tuple[Any, ...], sizes
         call = None
     plan = (call or find_call(*key)).plan
     return plan, ops.decode(plan).spec
+
+
+def _share(plan: Plan, reducer: Reducer) -> float:
+    """By what dy is divided for every cell, where one window without padding adds up all of them; else 0."""
+    whole = all(axis.out == 1 and axis.kind != "starts" and axis.count[0] == axis.size for axis in plan.axes)
+    if not whole or any(axis.before or axis.after for axis in plan.axes):
+        return 0.0
+    if isinstance(reducer, Mean):
+        return float(reducer.divisor or math.prod(axis.size for axis in plan.axes))
+    return float(isinstance(reducer, Sum))
 
 
 _constant_plan: Callable[..., Any] = cast(Any, torch.compiler).assume_constant_result(_plan_and_spec)
@@ -399,6 +434,9 @@ def explain(error: Exception, x: Tensor) -> Exception:
 
 
 _calls: dict[Any, Call] = {}
+# Past OpOverload's own __call__, which does nothing but call these.
+_pool_alone: Callable[..., Any] = cast(Any, ops.pool)._op
+_pool_with_indices: Callable[..., Any] = cast(Any, ops.pool_with_indices)._op
 
 
 def is_plain() -> bool:
@@ -408,6 +446,8 @@ def is_plain() -> bool:
 
 def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed, extra: Tensor | None = None) -> Result:
     outputs: Any
+    if call.delicate and widens(x):  # a plan is the same for every floating dtype
+        x = x.float()
     starts = None if call.starts is None else torch.tensor(call.starts, device=x.device)
     if call.fractional is not None:
         starts = (
@@ -424,7 +464,12 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
     try:
         if _compiling() or is_plain():
             learns = x.requires_grad or (extra is not None and extra.requires_grad)
-            outputs = autograd.Pool.apply(*arguments) if learns and torch.is_grad_enabled() else None
+            if not learns or not torch.is_grad_enabled():
+                outputs = None
+            elif call.alike and not _compiling():
+                outputs = autograd.PoolAlike.apply(x, call.plan, call.alike)
+            else:
+                outputs = autograd.Pool.apply(*arguments)
         elif autograd.forward_mode():
             whole = composite.operators.pool_with_indices if return_indices else composite.operators.pool
             outputs = whole(x, call.plan, starts, extra)

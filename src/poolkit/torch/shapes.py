@@ -111,9 +111,10 @@ def is_channels_last(x: Tensor, rank: int) -> bool:
     >>> is_channels_last(x, 2), is_channels_last(x.to(memory_format=torch.channels_last), 2)
     (False, True)
     """
-    size, stride = x.shape[-rank - 1 :], x.stride()[-rank - 1 :]
-    if stride[0] == 0:
+    stride = x.stride()[-rank - 1 :]
+    if stride[0] == 0 or stride[-1] < stride[0]:  # the second would come out below, later
         return False
+    size = x.shape[-rank - 1 :]
     least = stride[0] * size[0] if size[0] > 1 else stride[0]
     for n, step in zip(reversed(size[1:]), reversed(stride[1:]), strict=True):
         if step < least:
