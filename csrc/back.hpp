@@ -302,6 +302,35 @@ struct Gradient final : Io<Plain<acc_t<T>, Sum>> {
   }
 };
 
+// The two loops that matter, by themselves: with all that surrounds them they run out of registers. False: an offset is
+// no tap.
+template <class A, class T, class O>
+[[gnu::noinline]] static bool route_row(const O* tags, i64 next_tag, const T* grads, i64 next_grad, const i64* column,
+                                        i64 n, const i64* table, i64 taps, A* to) {
+  bool good = true;
+  for (i64 j = 0; j < n; ++j) {
+    const i64 t = i64(tags[j * next_tag]);
+    if (t < taps)
+      to[column[j] + table[t]] += widen(grads[j * next_grad]);
+    else
+      good = false;
+  }
+  return good;
+}
+template <class A, class T, class O>
+[[gnu::noinline]] static bool route_side_by_side(const O* tags, const T* grads, i64 n, const i64* table, i64 taps,
+                                                 A* to) {
+  bool good = true;
+  for (i64 e = 0; e < n; ++e) {
+    const i64 t = i64(tags[e]);
+    if (t < taps)
+      to[table[t] + e] += widen(grads[e]);
+    else
+      good = false;
+  }
+  return good;
+}
+
 // dx[chosen tap] += dy. Work and order are those of the outputs alone. O is the unsigned type that offsets are stored
 // in.
 //
@@ -347,11 +376,18 @@ static const char* route_offsets(const Problem& pr, const View& dy, const View& 
                return at;
              };
              for (i64 t = 0; t < std::min(taps, table_size); ++t) table[t] = displacement(t);
+             const bool plain = !drawn && !magnitude && taps <= table_size;
+             i64 full[2] = {0, 0};
              const auto find_columns = [&](i64 plane) {
                for (i64 j = 0; j < columns; ++j) {
                  const Interval k = interval(pr.axes[w], j, plane);
                  column[j] = k.start * line[w], column_taps[j] = k.n;
                }
+               // Windows with all their taps, if they stand together.
+               full[0] = 0;
+               while (full[0] < columns && column_taps[full[0]] != box[w]) ++full[0];
+               full[1] = full[0];
+               while (full[1] < columns && column_taps[full[1]] == box[w]) ++full[1];
              };
              if (!starts) find_columns(0);
              // fn(o): every line of the unit's planes, by its first cell.
@@ -390,11 +426,16 @@ static const char* route_offsets(const Problem& pr, const View& dy, const View& 
                    base += k.start * line[i], count[i] = k.n, whole &= k.n == box[i];
                    from += o[i] * dy.stride[2 + i], tag += o[i] * offsets.stride[2 + i];
                  }
-                 for (i64 j = 0; j < columns; ++j) {
+                 const auto one = [&](i64 j) {
                    const bool all = whole && column_taps[j] == box[w];
                    const O* const tags = static_cast<const O*>(offsets.data) + tag + j * offsets.stride[2 + w];
                    const T* const grads = static_cast<const T*>(dy.data) + from + j * dy.stride[2 + w];
                    A* const target = sum + base + column[j];
+                   if (plain && all && width > 1) {
+                     if (!route_side_by_side(tags, grads, width, table, taps, target))
+                       outside.store(true, std::memory_order_relaxed);
+                     return;
+                   }
                    for (i64 e = 0; e < width; ++e) {
                      const i64 t = i64(tags[e]);
                      if (drawn && t == none) continue;
@@ -421,7 +462,18 @@ static const char* route_offsets(const Problem& pr, const View& dy, const View& 
                      }
                      target[where + e] += grad;
                    }
+                 };
+                 const bool quick = plain && whole && width == 1;
+                 const i64 full_begin = quick ? full[0] : columns, full_end = quick ? full[1] : columns;
+                 for (i64 j = 0; j < full_begin; ++j) one(j);
+                 if (full_begin < full_end) {
+                   const i64 next_tag = offsets.stride[2 + w], next_grad = dy.stride[2 + w];
+                   if (!route_row(static_cast<const O*>(offsets.data) + tag + full_begin * next_tag, next_tag,
+                                  static_cast<const T*>(dy.data) + from + full_begin * next_grad, next_grad,
+                                  column + full_begin, full_end - full_begin, table, taps, sum + base))
+                     outside.store(true, std::memory_order_relaxed);
                  }
+                 for (i64 j = full_end; j < columns; ++j) one(j);
                  for (int i = w - 1; i >= 0; --i) {
                    if (++o[i] < dy.shape[2 + i]) break;
                    o[i] = 0;

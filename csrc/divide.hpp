@@ -124,8 +124,8 @@ class Divider {
     if (row_pitch == len) return scale(rows, n * len, by);
     for (i64 i = 0; i < n; ++i) scale(rows + i * row_pitch, len, by);
   }
-  // Below 2^50 a quotient of doubles rounds to what the exact one rounds to: unless that is a tie, it is farther from one
-  // than the error. Adding 1.5 * 2^52 leaves the integer in the lowest bits.
+  // Below 2^50 a quotient of doubles rounds to what the exact one rounds to: unless that is a tie, it is farther from
+  // one than the error. Adding 1.5 * 2^52 leaves the integer in the lowest bits.
   template <class By>
   static void divide_whole(A* row, i64 n, By by) {
     constexpr double shift = 0x1.8p52;

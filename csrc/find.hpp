@@ -88,17 +88,18 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
     for (i64 unit = from; unit < to; ++unit)
       blocks.each(unit, true, form, [&](const Blocks::Place& p) {
         const Taps& taps = *of_form;
-        i64 first[3], cell = 0;
+        i64 first[3] = {}, cell = 0;
         for (int i = 0; i < R; ++i) first[i] = p.box[i].start, cell = cell * pr.axes[i].size + first[i];
         const T* const at = static_cast<const T*>(x.data) + place_of(x, R, p.n, p.c, first);
         const i64 stride = p.step * x.stride[p.lane];
-        const V wanted =
-            gather<A>(static_cast<const T*>(y.data) + place_of(y, R, p.n, p.c, p.o), y.stride[p.lane], p.count, y_end);
+        T* const to = static_cast<T*>(y.data) + place_of(y, R, p.n, p.c, p.o);
+        const V wanted = gather<A>(to, y.stride[p.lane], p.count, y_end);
         // From the last tap back to the first: the first one found is the one that stays, and is what y is.
         V value = wanted;
         vec<I> found{}, along{};
         const std::int32_t* const place =
-            static_cast<const std::int32_t*>(places.data) + place_of(places, R, p.n, p.c, first);
+            done == nullptr ? nullptr
+                            : static_cast<const std::int32_t*>(places.data) + place_of(places, R, p.n, p.c, first);
         const i64 place_stride = p.step * places.stride[p.lane];
         const auto search = [&](auto&& get, auto&& is) {
           for (i64 t = taps.n - 1; t >= 0; --t) {
@@ -117,8 +118,7 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
           search([](const T* q) { return load<V>(reinterpret_cast<const A*>(q)); }, equal);
         else
           search(any, equal);
-        if constexpr (!Magnitude)
-          scatter<A>(static_cast<T*>(y.data) + place_of(y, R, p.n, p.c, p.o), y.stride[p.lane], p.count, value);
+        if constexpr (!Magnitude) scatter<A>(to, y.stride[p.lane], p.count, value);
         if (offsets.data != nullptr) {
           const i64 off = place_of(offsets, R, p.n, p.c, p.o), next = offsets.stride[p.lane];
           const vec<I> number = found * I(side) + along;
@@ -148,6 +148,88 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
         }
       });
   });
+}
+
+// Whether every window is looked through by itself: those that lie far apart share no vectors with their neighbours.
+static inline bool windows_apart(const Problem& pr, const View& x) {
+  const Axis& a = pr.axes[pr.rank - 1];
+  const i64 step = a.kind == AxisKind::sliding ? a.stride : a.size / a.out;
+  return x.stride[1 + pr.rank] == 1 && x.stride[1] != 1 && step_of(a) == 1 && step > 2 && longest(a) >= 3;
+}
+
+// The first of n elements that is `wanted`, or a NaN where that is one; n for none.
+template <class T>
+static inline i64 first_equal(const T* p, i64 n, acc_t<T> wanted) {
+  using A = acc_t<T>;
+  i64 from = 0;
+  if constexpr (std::is_same_v<A, T> && std::is_floating_point_v<A>) {
+    constexpr i64 L = lanes<A>;
+    while (from + L < n) {
+      const vec<A> v = load<vec<A>>(p + from);
+      if (any_lane((v == wanted) | ((v != v) & (vec<A>{} + wanted != vec<A>{} + wanted)))) break;
+      from += L;
+    }
+    n = std::min(n, from + L);
+  }
+  const bool nan = wanted != wanted;
+  i64 at = -1;
+  for (i64 k = n - 1; k >= from; --k) {
+    const A v = widen(p[k]);
+    at = v == wanted || (nan && v != v) ? k : at;
+  }
+  return at;
+}
+
+// As find_chosen, window by window and line by line.
+template <class T>
+static void find_apart(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
+                       const Exec& exec) {
+  const int R = pr.rank;
+  i64 box[3] = {1, 1, 1}, size[3] = {1, 1, 1}, out[3] = {1, 1, 1}, step[3] = {1, 1, 1}, pitch[3] = {0, 0, 0};
+  bool starts = false;
+  // Axes that are missing come first, so that the last is always 2.
+  for (int i = 0; i < R; ++i) {
+    const int k = 3 - R + i;
+    box[k] = longest(pr.axes[i]), size[k] = x.shape[2 + i], out[k] = y.shape[2 + i], step[k] = step_of(pr.axes[i]);
+    pitch[k] = x.stride[2 + i];
+    starts |= pr.axes[i].plane_stride != 0;
+  }
+  const i64 C = x.shape[1], outs = out[0] * out[1] * out[2];
+  parallel(exec, x.shape[0] * C, std::max<i64>(1, whole_grain / std::max<i64>(1, outs * box[0] * box[1])),
+           [&](i64 begin, i64 end) {
+             Scratch<Interval> memory;
+             Interval* const windows = memory.take(out[0] + out[1] + out[2]);
+             Interval* of[3] = {windows, windows + out[0], windows + out[0] + out[1]};
+             for (i64 plane = begin; plane < end; ++plane) {
+               if (starts || plane == begin)
+                 for (int k = 0; k < 3; ++k)
+                   for (i64 j = 0; j < out[k]; ++j)
+                     of[k][j] = k < 3 - R ? Interval{0, 1} : interval(pr.axes[k - (3 - R)], j, starts ? plane : 0);
+               const i64 n = plane / C, c = plane % C;
+               const T* const cells = static_cast<const T*>(x.data) + n * x.stride[0] + c * x.stride[1];
+               for (i64 o = 0; o < outs; ++o) {
+                 const i64 place[3] = {o / (out[1] * out[2]), o / out[2] % out[1], o % out[2]};
+                 const Interval kd = of[0][place[0]], kh = of[1][place[1]], kw = of[2][place[2]];
+                 const i64* const at_axes = place + 3 - R;
+                 T* const to = static_cast<T*>(y.data) + place_of(y, R, n, c, at_axes);
+                 const acc_t<T> wanted = widen(*to);
+                 i64 tap = 0, cell = 0;
+                 const T* found = nullptr;
+                 for (i64 line = 0; line < kd.n * kh.n && found == nullptr; ++line) {
+                   const i64 d = line / kh.n, h = line % kh.n;
+                   const i64 row = kd.start + d * step[0], column = kh.start + h * step[1];
+                   const T* const p = cells + row * pitch[0] + column * pitch[1] + kw.start;
+                   const i64 w = first_equal(p, kw.n, wanted);
+                   if (w < 0) continue;
+                   found = p + w, tap = (d * box[1] + h) * box[2] + w;
+                   cell = (row * size[1] + column) * size[2] + kw.start + w;
+                 }
+                 if (found != nullptr) *to = *found;
+                 if (offsets != nullptr) put_offset(*offsets, place_of(*offsets, R, n, c, at_axes), tap);
+                 if (indices != nullptr) static_cast<i64*>(indices->data)[place_of(*indices, R, n, c, at_axes)] = cell;
+               }
+             }
+           });
 }
 
 // Large windows axis by axis: the last axis' own extremes with their places in a line, then the first line among those.

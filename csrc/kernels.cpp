@@ -105,12 +105,13 @@ static const char* choose(const Problem& pr, const View& x, const View& y, const
   const auto fold = [](const Problem& problem, const View& in, const View& out, const Exec& threads, auto magnitude) {
     fold_simple<Core, T, T, decltype(magnitude)::value>(problem, in, out, nullptr, threads);
   };
-  const bool by_axis = by_axis_pays(pr);
+  const bool apart = !Magnitude && windows_apart(pr, x), by_axis = !apart && by_axis_pays(pr);
   each_part(pr, x, y, offsets, indices, exec,
             [&](const Problem& problem, const View& in, const View& out, const View* off, const View* idx,
                 const Exec& threads) {
               if (by_axis) return choose_by_axis<T, Magnitude>(problem, in, out, off, idx, threads, fold);
               fold(problem, in, out, threads, std::bool_constant<Magnitude>{});
+              if (apart) return find_apart<T>(problem, in, out, off, idx, threads);
               find_chosen<T, Magnitude>(problem, in, out, off, idx, threads);
             });
   return nullptr;
@@ -362,7 +363,7 @@ static const char* unpool_t(const View& small, const View& indices, const View& 
     for (i64 plane = begin; plane < end; ++plane) {
       const i64 n = plane / large.shape[1], c = plane % large.shape[1];
       const auto place = [&](i64 flat) {
-        i64 q[3];
+        i64 q[3] = {};
         for (int i = rank - 1; i >= 0; --i) q[i] = flat % large.shape[2 + i], flat /= large.shape[2 + i];
         return place_of(large, rank, n, c, q);
       };

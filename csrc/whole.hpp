@@ -129,7 +129,7 @@ static void whole_forward(const Problem& pr, View x, View y, const View* offsets
         block.n = taps->n, block.taps = row, block.ids = taps->id;
       };
       blocks.each(unit, true, form, [&](const Blocks::Place& p) {
-        i64 first[3], cell = 0;
+        i64 first[3] = {}, cell = 0;
         for (int i = 0; i < R; ++i) first[i] = p.box[i].start, cell = cell * pr.axes[i].size + first[i];
         const T* const at = static_cast<const T*>(x.data) + place_of(x, R, p.n, p.c, first);
         gather_taps<A>(at, *taps, p.step * x.stride[p.lane], p.count, end, row);
@@ -234,7 +234,7 @@ static void whole_backward(const Problem& pr, View dy, View dx, View x, const Vi
         block.slopes = slopes.take(taps->n * L);
       };
       blocks.each(unit, false, form, [&](const Blocks::Place& p) {
-        i64 first[3];
+        i64 first[3] = {};
         for (int i = 0; i < R; ++i) first[i] = p.box[i].start;
         const T* const at = static_cast<const T*>(x.data) + place_of(x, R, p.n, p.c, first);
         gather_taps<A>(at, *taps, p.step * x.stride[p.lane], p.count, end, row);
