@@ -23,7 +23,6 @@ import poolkit as pk
 from poolkit.bench.clock import alternate, geometric_mean, recycle_memory, set_threads
 from poolkit.keras import layers
 
-
 # name, arguments, input with the channels first
 CASES: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
     ("MaxPooling2D", {"pool_size": 2}, (8, 64, 112, 112)),
