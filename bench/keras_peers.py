@@ -20,9 +20,8 @@ import torch
 from keras import ops
 
 import poolkit as pk
+from poolkit.bench.clock import alternate, geometric_mean, recycle_memory, set_threads
 from poolkit.keras import layers
-
-from .measure import Settings, alternate, geometric_mean, recycle_memory, set_threads
 
 # name, arguments, input with the channels first
 CASES: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
@@ -84,7 +83,7 @@ def main() -> int:
                 if runs is None:
                     print(f"{title:26} Keras's values are its own")
                     continue
-                ms = alternate(runs, Settings(seconds=given.seconds))
+                ms = alternate(runs, rounds=9, seconds=given.seconds)
                 rows.append({"layer": name, **options, "shape": shape, "data_format": data_format, "ms": ms})
                 times = ms["keras"] / ms["poolkit"]
                 where = "x".join(map(str, shape))

@@ -132,7 +132,8 @@ Shared& shared() {
 void run_shared(void*, i64 n, i64 grain, Body body, void* env) {
   grain = std::max<i64>(grain, 1);
   const int threads = get_num_threads();
-  if (n <= grain || threads == 1 || inside_loop) return body(env, 0, n);
+  // With less than two pieces of that size, waking a thread takes as long as what it would take over.
+  if (n < 2 * grain || threads == 1 || inside_loop) return body(env, 0, n);
   Shared& s = shared();
   const std::unique_lock owner(s.owner, std::try_to_lock);
   if (!owner) return body(env, 0, n);

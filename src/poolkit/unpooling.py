@@ -78,16 +78,23 @@ def check_unpool(
     given = check_axes(shape, indices_shape, rank)
     if tuple(shape) != tuple(indices_shape):
         raise PoolError(given, "indices has the shape of the input x", "pass the values and indices of one max pooling")
-    kernel = per_axis(kernel_size, "kernel_size", 1, rank)
-    strides = kernel if stride is None else per_axis(stride, "stride", 1, rank)
-    paddings = per_axis(padding, "padding", 0, rank)
+    kernel, strides, paddings = check_arguments(kernel_size, stride, padding, rank)
     if min(shape[-rank - 1 :]) < 1:
         raise PoolError(
             given, "every axis except the batch has at least one cell", "drop the empty input before unpooling"
         )
     sizes = _unpooled_sizes(tuple(shape), kernel, strides, paddings, output_size, rank)
-    check_cells(sizes, max(math.prod(shape[:-rank]), 1), 8, f"output_size={sizes}")
+    planes = math.prod(shape[:-rank])
+    if type(planes) is int:  # a batch that torch.export leaves open is none
+        check_cells(sizes, max(planes, 1), 8, f"output_size={sizes}")
     return sizes
+
+
+def check_arguments(kernel_size: Any, stride: Any, padding: Any, rank: int) -> tuple[tuple[int, ...], ...]:
+    """kernel_size, stride and padding of an un-pooling, one value for each axis."""
+    kernel = per_axis(kernel_size, "kernel_size", 1, rank)
+    strides = kernel if stride is None else per_axis(stride, "stride", 1, rank)
+    return kernel, strides, per_axis(padding, "padding", 0, rank)
 
 
 def _check_indices(indices: Any) -> npt.NDArray[np.int64]:

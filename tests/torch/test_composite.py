@@ -41,7 +41,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import poolkit as pk
 from poolkit import arrays, nn, reference
 from poolkit.torch import autograd, composite, ops
-from poolkit.torch.functional import max_unpool, pool
+from poolkit.torch.functional import pool
+from poolkit.torch.unpooling import max_unpool
 
 SMALL = [
     Case(S(3, 2, 1), (9,)),
@@ -328,10 +329,10 @@ def test_unpooling_with_equal_indices(rank: int) -> None:
         leaf = x.clone().requires_grad_()
         if forced:
             with composite.Forced():
-                out = pk.torch.functional.index_unpool(leaf, indices, [6] * rank)
+                out = pk.torch.unpooling.index_unpool(leaf, indices, [6] * rank)
                 out.square().sum().backward()
         else:
-            out = pk.torch.functional.index_unpool(leaf, indices, [6] * rank)
+            out = pk.torch.unpooling.index_unpool(leaf, indices, [6] * rank)
             out.square().sum().backward()
         results.append((out, leaf.grad))
     for mine, want in zip(*results, strict=True):

@@ -6,7 +6,8 @@ from support import DRAWN, RANKED, WHOLE
 
 import poolkit as pk
 from poolkit import nn
-from poolkit.torch.functional import max_unpool, pool
+from poolkit.torch.functional import pool
+from poolkit.torch.unpooling import max_unpool
 
 REDUCERS = [
     pk.Max(),

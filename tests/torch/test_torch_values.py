@@ -11,7 +11,8 @@ import torch.nn.functional as F
 import poolkit as pk
 from poolkit import arrays, nn
 from poolkit.plan import AxisPlan, Plan
-from poolkit.torch.functional import max_unpool, pool
+from poolkit.torch.functional import pool
+from poolkit.torch.unpooling import max_unpool
 
 SIZES = {1: (11,), 2: (9, 12), 3: (5, 7, 6)}
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

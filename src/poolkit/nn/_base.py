@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch.compiler import is_compiling
 from torch.nn import Module
 
-from poolkit.torch.functional import Parts, Result, check_rank, run
+from poolkit.torch.checks import check_rank
+from poolkit.torch.functional import Parts, Result, run
 from poolkit.window import Sliding
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from torch.nn import Module
 from poolkit.errors import integer, number
 from poolkit.nn._base import PoolModule, sliding
 from poolkit.reducer import Lp, Max, Mean
-from poolkit.torch.functional import Parts, Result, check_unpool_arguments, max_unpool, run
+from poolkit.torch.functional import Parts, Result, run
+from poolkit.torch.unpooling import max_unpool
+from poolkit.unpooling import check_arguments
 from poolkit.window import Adaptive, Sliding, spread
 
 if TYPE_CHECKING:
@@ -367,7 +369,7 @@ class _MaxUnpool(Module):
         self.kernel_size = _tuple(kernel_size, self.rank)
         self.stride = _tuple(stride if stride is not None else kernel_size, self.rank)
         self.padding = _tuple(padding, self.rank)
-        check_unpool_arguments(self.kernel_size, self.stride, self.padding, self.rank)
+        check_arguments(self.kernel_size, self.stride, self.padding, self.rank)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Un-pools `input`."""

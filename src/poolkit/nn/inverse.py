@@ -12,7 +12,7 @@ from poolkit.nn._maps import check_maps, wide
 from poolkit.nn.drop_in import AvgPool2d
 from poolkit.plan import check_cells
 from poolkit.reducer import Soft
-from poolkit.torch.functional import index_unpool
+from poolkit.torch.unpooling import index_unpool
 from poolkit.torch.weighted import adjoint, weighted_spread
 from poolkit.window import per_axis
 

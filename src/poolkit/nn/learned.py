@@ -12,7 +12,7 @@ from torch.nn import functional
 from poolkit import functional as pools
 from poolkit.errors import PoolError, PoolTypeError, flag, integer, number, show
 from poolkit.nn._maps import check_cells, check_maps, one_of, wide
-from poolkit.torch.functional import check_rank
+from poolkit.torch.checks import check_rank
 from poolkit.torch.weighted import weighted_mean
 from poolkit.window import Sliding
 

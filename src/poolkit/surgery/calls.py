@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from poolkit import nn
 from poolkit.errors import PoolError
 from poolkit.surgery.choice import Options, Shape, all_ones, overlap, takes
-from poolkit.torch.functional import max_unpool, run
+from poolkit.torch.functional import run
+from poolkit.torch.unpooling import max_unpool
 
 if TYPE_CHECKING:
     from torch.nn import Module

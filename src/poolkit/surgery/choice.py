@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from poolkit.errors import entries
-from poolkit.torch.functional import is_plain
+from poolkit.torch.checks import is_plain
 from poolkit.torch.ops import is_channels_last
 
 _FULL = frozenset({torch.float32, torch.float64})

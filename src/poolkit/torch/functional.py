@@ -18,13 +18,15 @@ from torch.overrides import handle_torch_function
 
 from poolkit import pooling
 from poolkit.arrays import offset_dtype
-from poolkit.errors import PoolError, PoolTypeError, integer, integers, show
+from poolkit.errors import PoolError, show
 from poolkit.reducer import REDUCERS, Mean, Reducer, Sum
 from poolkit.torch import autograd, composite, ops
 from poolkit.torch.autocast import widens
+from poolkit.torch.checks import check_dtype, compiling, explain, is_plain
 from poolkit.torch.samples import Seed, check_tensor, fractional_starts, tiled_starts, uniforms
 from poolkit.torch.sharding import beside, is_sharded
-from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for, spread
+from poolkit.torch.unpooling import max_unpool
+from poolkit.window import WINDOWS, Fractional, Global, Window, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,16 +34,10 @@ if TYPE_CHECKING:
     from poolkit.fractional import Tiles
     from poolkit.plan import Plan
 
+__all__ = ["Call", "Parts", "Result", "find_call", "max_unpool", "named", "plan_of", "pool", "pooled_sizes", "run"]
+
 Parts = tuple[Window, Reducer]
 Result = Tensor | tuple[Tensor, Tensor]
-
-# functorch transforms need another Function class. torch asks itself the same way; without it, ask nobody.
-_transforms_active: Callable[[], bool] = getattr(
-    torch._C,  # pyright: ignore[reportPrivateUsage]  there is no public way to ask
-    "_are_functorch_transforms_active",
-    lambda: False,
-)
-_compiling = torch.compiler.is_compiling
 
 
 class Call(NamedTuple):
@@ -113,7 +109,7 @@ def pool(
             "pass one of these two words",
         )
     samples = window.random_samples if isinstance(window, Fractional) else None
-    if _compiling():
+    if compiling():
         settings = (type(window), _values(window), type(reducer), _values(reducer))
         return run(x, _from_values, settings, rank, return_indices, samples, seed, extra)
     return run(x, _as_given, (window, reducer), rank, return_indices, samples, seed, extra)
@@ -125,7 +121,7 @@ def named(function: Callable[..., Any], rank: int, arguments: tuple[Any, ...], o
     What the arguments mean is asked once, by a call without an input, and remembered under their exact bytes: 2, 2.0
     and True are equal to a dictionary, and only one of them is a kernel size.
     """
-    if not _compiling():
+    if not compiling():
         x = arguments[0]
         try:
             key = (function, rank, marshal.dumps((arguments[1:], options), 2))
@@ -182,7 +178,7 @@ def run(
     extra: Tensor | None = None,
 ) -> Result:
     """Pools x by the window and reducer that ``build(*settings)`` makes; called once per settings and input shape."""
-    if _compiling():
+    if compiling():
         call = Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, return_indices))
         return _pool(x, call, return_indices, samples, seed, extra)
     if x.__class__ is not Tensor:
@@ -225,7 +221,7 @@ def find_call(
     """The `Call` for an input of this shape and dtype, after all checks; remembered where it can be."""
     window, reducer = build(*settings)
     reducer = reducer.on(window)
-    _check_dtype(dtype, reducer)
+    check_dtype(dtype, reducer)
     if return_indices and not reducer.selects:
         raise PoolError(
             f"return_indices=True with {reducer}",
@@ -264,7 +260,7 @@ def find_call(
 
 def pooled_sizes(x: Tensor, build: Callable[..., Parts], settings: tuple[Any, ...], rank: int) -> tuple[int, ...]:
     """The pooled sizes of what `run` makes of x, without pooling it."""
-    if _compiling():
+    if compiling():
         return Call(*_constant_call(build, settings, _constant_shape(x, rank), x.dtype, rank, False)).outs
     return find_call(build, settings, _constant_shape(check_tensor(x), rank), x.dtype, rank, False).outs
 
@@ -291,7 +287,7 @@ def plan_of(
 ) -> tuple[str, tuple[int, ...]]:
     """The plan string for pooled axes of these sizes, and its eight integers an axis; constants to torch.compile."""
     plain = tuple([range(size).stop for size in sizes])
-    return (_constant_plan if _compiling() else _plan_and_spec)(build, settings, plain, dtype)
+    return (_constant_plan if compiling() else _plan_and_spec)(build, settings, plain, dtype)
 
 
 def _plan_and_spec(build: Callable[..., Parts], settings: tuple[Any, ...], sizes: tuple[int, ...], dtype: Any) -> Any:
@@ -349,99 +345,10 @@ def _foreign(x: object, parts: Parts, rank: int, return_indices: bool, seed: See
     )
 
 
-def max_unpool(
-    x: Tensor,
-    indices: Tensor,
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
-    output_size: Sequence[int] | None = None,
-    *,
-    rank: int,
-) -> Tensor:
-    """Puts the values of x where max pooling found them, and zero elsewhere.
-
-    Of equal indices the last in row-major order wins, and alone receives the gradient.
-
-    Args:
-        x: ``(N, C, *sizes)`` or ``(C, *sizes)``.
-        indices: int64, of x's shape, as max pooling returned them.
-        kernel_size: that of the max pooling.
-        stride: that of the max pooling; None means `kernel_size`.
-        padding: that of the max pooling.
-        output_size: the spatial sizes wanted, or a full shape; each less than one stride away from
-            ``(size - 1) * stride - 2 * padding + kernel_size``, which is the default.
-        rank: number of pooled axes.
-
-    Raises:
-        PoolError: an argument breaks a rule, or an index lies outside of the output.
-    """
-    x = check_tensor(x)
-    return index_unpool(x, indices, _unpooled_sizes(x, kernel_size, stride, padding, output_size, rank))
-
-
-def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Puts the values of x at flat positions of planes of these sizes, and zero elsewhere; checks all but the sizes."""
-    x, indices = check_tensor(x), check_tensor(indices, "indices")
-    if not _compiling():
-        is_sharded(x)
-    if indices.dtype != torch.int64:
-        raise PoolTypeError(f"indices of dtype {indices.dtype}", "indices are int64", "pass indices.long()")
-    if indices.shape != x.shape:
-        raise PoolError(
-            f"indices of shape {tuple(indices.shape)} for an input x of shape {tuple(x.shape)}",
-            "indices have the shape of x",
-            "pass the indices that came with x from max pooling",
-        )
-    _check_dtype(x.dtype)
-    try:
-        if autograd.forward_mode() and not _compiling():
-            return composite.operators.unpool(x, indices, sizes)
-        if x.requires_grad or _compiling() or not is_plain():
-            return cast(Tensor, autograd.Unpool.apply(x, indices, sizes))
-        return ops.unpool(x, indices, sizes)
-    except (NotImplementedError, RuntimeError) as error:
-        if "poolkit:" in str(error) and not _compiling():
-            raise _bad_indices(indices, math.prod(sizes), str(error)) from None
-        raise explain(error, x) from None
-
-
-def check_rank(window: Window, rank: int) -> None:
-    """Reports a window whose arguments per axis are not one for each of `rank` axes."""
-    if window.rank not in (None, rank):
-        raise PoolError(
-            f"{window}",
-            f"arguments given per axis have one value for each pooled axis: expected {rank}, here {window.rank}",
-            f"give {rank} values, or a single one for all axes",
-        )
-
-
-def check_unpool_arguments(kernel_size: Any, stride: Any, padding: Any, rank: int) -> tuple[tuple[int, ...], ...]:
-    """kernel_size, stride and padding of an un-pooling, one value per axis."""
-    kernels = _per_axis(kernel_size, "kernel_size", 1, rank)
-    strides = kernels if stride is None else _per_axis(stride, "stride", 1, rank)
-    return kernels, strides, _per_axis(padding, "padding", 0, rank)
-
-
-def explain(error: Exception, x: Tensor) -> Exception:
-    """The `PoolError` that says what an operator's refusal means, or the error itself if it is none of ours."""
-    if x.layout != torch.strided:
-        return PoolError(f"input x of layout {x.layout}", "x is a dense tensor", "make it dense first: x.to_dense()")
-    text = str(error)
-    if text.startswith("poolkit: "):
-        return PoolError(f"input x of shape {tuple(x.shape)}", text.removeprefix("poolkit: "), "check the arguments")
-    return error
-
-
 _calls: dict[Any, Call] = {}
 # Past OpOverload's own __call__, which does nothing but call these.
 _pool_alone: Callable[..., Any] = cast(Any, ops.pool)._op
 _pool_with_indices: Callable[..., Any] = cast(Any, ops.pool_with_indices)._op
-
-
-def is_plain() -> bool:
-    """No functorch transform and no forward-mode differentiation is under way."""
-    return not _transforms_active() and not autograd.forward_mode()
 
 
 def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed, extra: Tensor | None = None) -> Result:
@@ -457,16 +364,16 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
         )
     if call.extra != "none":
         extra = _extra(x, call, seed, extra)
-    if x.__class__ is not Tensor and not _compiling() and is_sharded(x):
+    if x.__class__ is not Tensor and not compiling() and is_sharded(x):
         starts = None if starts is None else beside(starts, x)
         extra = None if extra is None else beside(extra, x)
     arguments = (x, starts, extra, call.plan, call.keeps, call.offset_bytes, call.rank, return_indices)
     try:
-        if _compiling() or is_plain():
+        if compiling() or is_plain():
             learns = x.requires_grad or (extra is not None and extra.requires_grad)
             if not learns or not torch.is_grad_enabled():
                 outputs = None
-            elif call.alike and not _compiling():
+            elif call.alike and not compiling():
                 outputs = autograd.PoolAlike.apply(x, call.plan, call.alike)
             else:
                 outputs = autograd.Pool.apply(*arguments)
@@ -480,7 +387,7 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
             op = ops.pool_with_indices if return_indices else ops.pool
             outputs = op(x, call.plan, starts, extra)
     except (NotImplementedError, RuntimeError) as error:
-        if _compiling():
+        if compiling():
             raise
         raise explain(error, x) from None
     if call.squeeze:
@@ -539,78 +446,3 @@ def _channels_last(
     if isinstance(y, tuple):
         return y[0].movedim(-rank - 1, -1), y[1].movedim(-rank - 1, -1)
     return y.movedim(-rank - 1, -1)
-
-
-def _check_dtype(dtype: torch.dtype, reducer: Reducer | None = None) -> None:
-    if dtype not in ops.DTYPES:
-        names = ", ".join(str(known).removeprefix("torch.") for known in ops.DTYPES)
-        raise PoolTypeError(
-            f"input x of dtype {dtype}", f"the dtype is one of {names}, here {dtype}", "convert it first: x.float()"
-        )
-    if reducer is not None and not reducer.integers and not dtype.is_floating_point:
-        raise PoolTypeError(
-            f"{reducer} on an input x of dtype {dtype}",
-            f"{reducer.name} takes floating-point tensors, here {dtype}",
-            "convert the input first: x.float()",
-        )
-
-
-def _unpooled_sizes(
-    x: Tensor,
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None,
-    padding: int | Sequence[int],
-    output_size: Sequence[int] | None,
-    rank: int,
-) -> list[int]:
-    kernels, strides, pads = check_unpool_arguments(kernel_size, stride, padding, rank)
-    if x.dim() not in (rank + 1, rank + 2) or 0 in x.shape[-rank - 1 :]:
-        raise PoolError(
-            f"input x of shape {tuple(x.shape)}",
-            f"{rank}-D unpooling takes (N, C, {rank} axes) or (C, {rank} axes), none of them empty but the batch",
-            "add or drop axes",
-        )
-    usual = [
-        (size - 1) * step - 2 * pad + kernel
-        for size, kernel, step, pad in zip(x.shape[-rank:], kernels, strides, pads, strict=True)
-    ]
-    legal = [(max(size - step + 1, 1), size + step - 1) for size, step in zip(usual, strides, strict=True)]
-    ranges = " x ".join(f"{low}..{high}" for low, high in legal)
-    if output_size is None:
-        sizes = usual
-    else:
-        if len(output_size) not in (rank, rank + 2):
-            raise PoolError(
-                f"output_size={show(output_size)}",
-                f"output_size has {rank} sizes, or {rank + 2} with batch and channels",
-                f"pass sizes within {ranges}",
-            )
-        sizes = [integer(size, "output_size", 1, given=output_size) for size in output_size[-rank:]]
-    for size, (low, high) in zip(sizes, legal, strict=True):
-        if not low <= size <= high:
-            raise PoolError(
-                f"output_size={show(output_size)} for an input x of shape {tuple(x.shape)}",
-                f"output_size is less than one stride away from the usual size: {ranges}",
-                "pass output_size within that range, such as the shape of the pooled tensor",
-            )
-    return sizes
-
-
-def _per_axis(value: Any, name: str, minimum: int, rank: int) -> tuple[int, ...]:
-    checked = integers(value, name, minimum)
-    if isinstance(checked, tuple) and len(checked) != rank:
-        raise PoolError(
-            f"{name}={show(value)}", f"{name} has one value for each of {rank} axes", f"pass an int or {rank} ints"
-        )
-    return spread(checked, rank)
-
-
-def _bad_indices(indices: Tensor, cells: int, status: str) -> PoolError:
-    low, high = (int(indices.min()), int(indices.max())) if indices.numel() else (0, 0)
-    if low >= 0 and high < cells:
-        return PoolError("indices", status.removeprefix("poolkit: "), "pass the indices that max pooling returned")
-    return PoolError(
-        f"indices with the value {low if low < 0 else high}",
-        f"indices are flat positions in the output plane, in [0, {cells}), here {low} to {high}",
-        "pass the indices that max pooling returned, and the output_size of its input",
-    )
