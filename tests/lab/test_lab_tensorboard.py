@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -44,7 +45,10 @@ def board(tmp_path):
             "--host",
             "127.0.0.1",
         ]
-        process = subprocess.Popen([*command, "--load_fast", "false"], stderr=subprocess.PIPE, text=True)
+        # TensorBoard loads TensorFlow, that Keras, and that its back end: torch's Triton and TensorFlow each bring an
+        # LLVM, which do not go together.
+        given = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+        process = subprocess.Popen([*command, "--load_fast", "false"], stderr=subprocess.PIPE, text=True, env=given)
         running.append(process)
         for line in process.stderr:
             found = re.search(r"http://127\.0\.0\.1:\d+", line)

@@ -12,7 +12,7 @@ import poolkit as pk
 from poolkit import arrays
 from poolkit.torch import autograd, ops
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and os.environ.get("POOLKIT_TEST_TRITON") == "1"
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and os.environ.get("POOLKIT_TEST_TRITON") in ("1", "all")
 DEVICE = torch.device("cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda")
 
 
