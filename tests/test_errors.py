@@ -179,12 +179,21 @@ def test_kernels_around_the_size(value):
 
 
 @pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation", "output_size"])
-@pytest.mark.parametrize("value", [[], (), (1, 1, 1), (1, 1, 1, 1)], ids=repr)
+@pytest.mark.parametrize("value", [(1, 1, 1), (1, 1, 1, 1)], ids=repr)
 def test_wrong_lengths(name, value):
-    if name == "stride" and not value:  # torch's way to say: that of the kernel
-        np.testing.assert_array_equal(pk.max_pool2d(X, 2, value), pk.max_pool2d(X, 2))
-        return
     assert message(INTEGER_ARGUMENTS[name], value).startswith(f"you gave  {name}=")
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "padding", "dilation", "output_size"])
+@pytest.mark.parametrize("value", [[], ()], ids=repr)
+def test_no_values(name, value):
+    assert message(INTEGER_ARGUMENTS[name], value).startswith(f"you gave  {name}=")
+
+
+@pytest.mark.parametrize("value", [[], ()], ids=repr)
+def test_an_empty_stride_is_the_kernels_size(value):
+    """As torch has it."""
+    np.testing.assert_array_equal(pk.max_pool2d(X, 2, value), pk.max_pool2d(X, 2))
 
 
 @pytest.mark.parametrize("value", [np.int8(2), np.uint64(2), np.array(2), (2,), [2], [2, 2], np.int64(2)], ids=repr)

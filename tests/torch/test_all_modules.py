@@ -162,6 +162,7 @@ def test_export(first: int) -> None:
 
 
 def test_export_with_any_batch() -> None:
+    tried = 0
     for example in FAMILIES:
         module, inputs, more = call_of(example)
         rows = inputs[0].shape[0]
@@ -170,6 +171,8 @@ def test_export_with_any_batch() -> None:
         program = torch.export.export(module, inputs, dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         twice = torch.cat([inputs[0], inputs[0].flip(0)])
         equal(seeded(program.module(), twice), seeded(module, twice))
+        tried += 1
+    assert tried >= len(FAMILIES) // 2
 
 
 def mark(inputs: tuple[torch.Tensor, ...]) -> None:
