@@ -276,6 +276,12 @@ class Fold {
     return true;
   }
 
+  // Long rows of large arrays are asked for early, so many elements at a time.
+  static constexpr i64 far = 1 << 20, long_row_bytes = 320, fetched = 512;
+  bool fetches(const Stack& s, i64 down) const {
+    return down > 0 && s.from_memory && s.width * i64(sizeof(A)) >= long_row_bytes && source_end - source >= far;
+  }
+
   // Output rows r .. r + n of the row axis, each the join of its slices and lines, to dst, pitch apart.
   void stacked(const Stack& s, Row dst, i64 pitch, i64 r, i64 n) {
     const int R = g.rank;
@@ -301,7 +307,14 @@ class Fold {
         int count = 0;
         for (i64 d = 0; d < s.slices; ++d)
           for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * s.slice_pitch + t * step * s.line_pitch);
-        merge_rows<C>(to, pitch, from, down, count, alike, s.width, tail);
+        const bool ahead = fetches(s, down);
+        const i64 piece = ahead ? std::clamp<i64>(fetched / down, 1, alike) : alike;
+        for (i64 i = 0; i < alike; i += piece) {
+          const i64 together = std::min(piece, alike - i);
+          for (i64 d = 0; ahead && d < s.slices; ++d) fetch_ahead<C>(from[d * taps.n], together * down, 8192);
+          merge_rows<C>(to + i * pitch, pitch, from, down, count, together, s.width, tail);
+          for (int f = 0; f < count; ++f) from[f] = from[f] + piece * down;
+        }
       }
       k += alike;
     }
