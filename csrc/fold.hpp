@@ -383,19 +383,71 @@ class Fold {
            target != nullptr && g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
            g.axes[1].kind != AxisKind::starts && g.axes[0].out * g.axes[1].out <= 2048;
   }
+  // Output rows with the same taps, the first of which lies at line `line`; found once for all planes.
+  struct Piece {
+    i64 row, rows, line, taps;
+  };
+  static constexpr i64 most_pieces = 32;
+  Piece pieces_[most_pieces];
+  // How many there are; 0: too many, or of too many taps.
+  i64 find_pieces(i64 line_from) {
+    i64 n = 0;
+    for (i64 r = 0; r < g.axes[0].out;) {
+      const Interval taps = interval(g.axes[0], r, 0);
+      if (n == most_pieces || taps.n == 0 || taps.n > 8) return 0;
+      const i64 alike = r >= whole_from_ && r < whole_to_ ? whole_to_ - r : 1;
+      pieces_[n++] = {r, alike, taps.start - line_from, taps.n};
+      r += alike;
+    }
+    return n;
+  }
+  // The joined rows of `planes` planes. A piece goes through plane by plane or, where it has fewer rows, row by row.
+  void join_pieces(i64 pieces, Row dst, i64 pitch, Row first, i64 planes, i64 width) {
+    const i64 down = g.axes[0].stride * g.src[0], step = step_of(g.axes[0]) * g.src[0];
+    const i64 plane_dst = g.axes[0].out * pitch, plane_src = g.plane_src[0];
+    const Tail tail = width < L ? Tail::blank : Tail::exact;
+    // A vector that ends beyond the next row's padding has to be written before that row.
+    const bool any_order = width >= L || L <= pitch;
+    for (i64 q = 0; q < planes; q = any_order ? planes : q + 1)
+      for (i64 i = 0; i < pieces; ++i) {
+        const Piece& piece = pieces_[i];
+        Row from[8];
+        for (i64 t = 0; t < piece.taps; ++t) from[t] = first + (q * plane_src + piece.line * g.src[0] + t * step);
+        const Row to = dst + (q * plane_dst + piece.row * pitch);
+        const i64 here = any_order ? planes : 1;
+        const bool by_row = piece.rows < here;
+        const i64 outer = by_row ? piece.rows : here, inner = by_row ? here : piece.rows;
+        for (i64 k = 0; k < outer; ++k) {
+          const i64 s = k * (by_row ? down : plane_src);
+          Row at[8];
+          for (i64 t = 0; t < piece.taps; ++t) at[t] = from[t] + s;
+          merge_rows<C>(to + k * (by_row ? pitch : plane_dst), by_row ? plane_dst : pitch, at, by_row ? plane_src : down,
+                        int(piece.taps), inner, width, tail);
+        }
+      }
+  }
   bool planes_together(i64 begin, i64 end) {
     const i64 rows = g.axes[0].out, out = g.axes[1].out;
     const Span cols = span(g.axes[1], 0, out, 0), lines = span(g.axes[0], 0, rows, 0);
     const i64 width = cols.to - cols.from, lead = cols.from - cols.origin, pitch = cols.size;
     if (rows * pitch > 4096) return false;
-    const i64 batch = std::max<i64>(1, 4096 / (rows * pitch));
+    const i64 batch = std::max<i64>(1, 2048 / (rows * pitch));
     row_base_ = 0, rows_in_block_ = rows;
     const Row block = padded_rows(lead, width, pitch, rows * batch);
+    const i64 pieces = find_pieces(lines.from);
+    // Larger planes are better read in the order in which they lie.
+    const i64 planes_at_once = std::clamp<i64>(1024 / g.plane_src[0], 1, 16);
     for (i64 p = begin; p < end; p += batch) {
       const i64 n = std::min(batch, end - p);
-      for (i64 k = 0; k < n; ++k) {
-        const i64 at = (p + k) * g.plane_src[0] + lines.from * g.src[0] + cols.from;
-        const Stack stack{raw(source + at), 1, 0, g.src[0], lines.from, width, p + k, true};
+      const Row first = raw(source + p * g.plane_src[0] + lines.from * g.src[0] + cols.from);
+      i64 k = pieces == 0 ? 0 : n;
+      // A row shorter than a vector is read as one.
+      while (k > 0 && width < L && first.v + (k * g.plane_src[0] + L) > source_end) --k;
+      for (i64 q = 0; q < k; q += planes_at_once)
+        join_pieces(pieces, block + (q * rows * pitch + lead), pitch, first + q * g.plane_src[0],
+                    std::min(planes_at_once, k - q), width);
+      for (; k < n; ++k) {
+        const Stack stack{first + k * g.plane_src[0], 1, 0, g.src[0], lines.from, width, p + k, true};
         stacked(stack, block + (k * rows * pitch + lead), pitch, 0, rows);
       }
       const Place plane{p * g.plane_src[0], p * g.plane_dst[0], p};
