@@ -52,6 +52,7 @@ struct Convert final : Io<C> {
   Convert(const Grid& grid, const View& in, const View& out) : g(grid), x(in), y(out) {}
 
   bool takes_blocks() const override { return true; }
+  bool takes_planes() const override { return true; }
   void load(int, const Spot& s, i64 n, Row dst) override {
     const int last = g.rank - 1;
     widen_row(row_of<T>(x.data, s, g.src, s.plane.src, g.rank), g.src[last], n, g.run, dst.v);
@@ -62,6 +63,40 @@ struct Convert final : Io<C> {
     const int last = g.rank - 1;
     narrow_row(rows[0].v, g.dst[last], n, g.run, row_of<U>(y.data, s, g.dst, s.plane.dst, g.rank));
   }
+};
+
+// Half precision as 16-bit integers of the same order: a maximum of halves is one of integers, twice as many to a
+// vector as floats. Every NaN is the one number beyond all others.
+template <class T, template <class> class Op, bool Magnitude = false>
+struct Keys final : Io<Plain<std::int16_t, Op>> {
+  using Row = typename Plain<std::int16_t, Op>::Row;
+  using Key = std::int16_t;
+  static constexpr Key infinite = std::is_same_v<T, bf16> ? 0x7f80 : 0x7c00;
+  static constexpr Key nan = Op<Key>::identity == std::numeric_limits<Key>::lowest() ? 0x7fff : -0x8000;
+  const Grid& g;
+  const View &x, &y;
+  Keys(const Grid& grid, const View& in, const View& out) : g(grid), x(in), y(out) {}
+
+  bool takes_blocks() const override { return true; }
+  bool takes_planes() const override { return true; }
+  void load(int, const Spot& s, i64 n, Row dst) override {
+    const int last = g.rank - 1;
+    widen_row(row_of<Key>(x.data, s, g.src, s.plane.src, g.rank), g.src[last], n, g.run, dst.v);
+    for (i64 i = 0; i < n * g.run; ++i) {
+      const Key size = dst.v[i] & 0x7fff;
+      const Key key = Magnitude ? size : turned(dst.v[i]);
+      dst.v[i] = size > infinite ? nan : key;
+    }
+  }
+  void finish(const Row* rows, const Spot& s, i64 n) override {
+    const int last = g.rank - 1;
+    for (i64 i = 0; i < n * g.run; ++i) rows[0].v[i] = turned(rows[0].v[i]);
+    narrow_row(rows[0].v, g.dst[last], n, g.run, row_of<Key>(y.data, s, g.dst, s.plane.dst, g.rank));
+  }
+
+ private:
+  // Sign and magnitude to two's complement, and back.
+  static Key turned(Key k) { return Key(k ^ ((k >> 15) & 0x7fff)); }
 };
 
 // A second look at means that came out infinite or NaN: the same fold of inputs a power of two smaller.

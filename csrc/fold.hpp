@@ -63,8 +63,8 @@ class Fold {
         return;
       }
     }
-    if (global_blocks(begin, end)) return;
-    if (!together() || !planes_together(begin, end))
+    if (global_blocks(begin, end) || planes_through_io(begin, end)) return;
+    if (source == nullptr || target == nullptr || !together() || !planes_together(begin, end))
       for (i64 u = begin; u < end; ++u) unit(u);
   }
 
@@ -377,10 +377,10 @@ class Fold {
     return true;
   }
 
-  // Small planes in direct memory go together: their rows fill one block, and one call turns them into outputs.
+  // Small planes go together: their rows fill one block, and one call turns them into outputs.
   bool together() const {
-    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && blocks(g) == 1 && source != nullptr &&
-           target != nullptr && g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
+    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && blocks(g) == 1 &&
+           g.plane_dst[0] == g.axes[0].out * g.dst[0] && g.axes[0].kind != AxisKind::starts &&
            g.axes[1].kind != AxisKind::starts && g.axes[0].out * g.axes[1].out <= 2048;
   }
   // Output rows with the same taps, the first of which lies at line `line`; found once for all planes.
@@ -421,10 +421,31 @@ class Fold {
           const i64 s = k * (by_row ? down : plane_src);
           Row at[8];
           for (i64 t = 0; t < piece.taps; ++t) at[t] = from[t] + s;
-          merge_rows<C>(to + k * (by_row ? pitch : plane_dst), by_row ? plane_dst : pitch, at, by_row ? plane_src : down,
-                        int(piece.taps), inner, width, tail);
+          merge_rows<C>(to + k * (by_row ? pitch : plane_dst), by_row ? plane_dst : pitch, at,
+                        by_row ? plane_src : down, int(piece.taps), inner, width, tail);
         }
       }
+  }
+  // The same through io, where planes have no gap.
+  bool planes_through_io(i64 begin, i64 end) {
+    const i64 cells = g.axes[0].size * g.axes[g.rank - 1].size, out = g.axes[0].out * g.axes[g.rank - 1].out;
+    if (io == nullptr || components > 1 || !io->takes_planes() || !together() || g.src[1] != 1 || g.dst[1] != 1 ||
+        g.src[0] != g.axes[1].size || g.plane_src[0] != cells || g.dst[0] != g.axes[1].out)
+      return false;
+    const i64 most = std::max<i64>(1, (i64(1) << 12) / cells);
+    for (i64 p = begin; p < end; p += most) {
+      const i64 n = std::min(most, end - p);
+      const Spot spot{place(g, p), {}};
+      const Row in = loaded_.take(n * cells), to = folded_[0].take(n * out);
+      io->load(0, spot, n * cells, in);
+      source = in.v, source_end = in.v + (n * cells + 4 * L);
+      target = to.v, target_end = to.v + n * out;
+      const bool done = planes_together(0, n);
+      source = target = target_end = nullptr, source_end = nullptr;
+      if (!done) return false;
+      io->finish(&to, spot, n * out);
+    }
+    return true;
   }
   bool planes_together(i64 begin, i64 end) {
     const i64 rows = g.axes[0].out, out = g.axes[1].out;

@@ -94,16 +94,32 @@ static void fold_simple(const Problem& pr, const View& x, const View& y, const C
   fold_io<C>(g, 1, divide, exec, [&] { return Convert<C, T, U, Magnitude>(g, x, y); });
 }
 
+// The largest of T, for Min the least.
+template <class T, bool Min, bool Magnitude>
+static void fold_extreme(const Problem& pr, const View& x, const View& y, const Exec& exec) {
+  if constexpr (sizeof(T) == 2 && !std::is_same_v<T, acc_t<T>>) {
+    const Grid g = make_grid(pr, x, y, Merge::all);
+    if constexpr (Min)
+      fold_io<Plain<std::int16_t, poolkit::POOLKIT_ISA_NS::Min>>(
+          g, 1, nullptr, exec, [&] { return Keys<T, poolkit::POOLKIT_ISA_NS::Min, Magnitude>(g, x, y); });
+    else
+      fold_io<Plain<std::int16_t, Max>>(g, 1, nullptr, exec, [&] { return Keys<T, Max, Magnitude>(g, x, y); });
+  } else if constexpr (Min) {
+    fold_simple<Plain<T, poolkit::POOLKIT_ISA_NS::Min>, T, T, Magnitude>(pr, x, y, nullptr, exec);
+  } else {
+    fold_simple<Plain<T, Max>, T, T, Magnitude>(pr, x, y, nullptr, exec);
+  }
+}
+
 template <class T, bool Min, bool Magnitude = false>
 static const char* choose(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                           const Exec& exec) {
-  using Core = std::conditional_t<Min, Plain<acc_t<T>, poolkit::POOLKIT_ISA_NS::Min>, Plain<acc_t<T>, Max>>;
   if (offsets == nullptr && indices == nullptr) {
-    fold_simple<Core, T, T, Magnitude>(pr, x, y, nullptr, exec);
+    fold_extreme<T, Min, Magnitude>(pr, x, y, exec);
     return nullptr;
   }
   const auto fold = [](const Problem& problem, const View& in, const View& out, const Exec& threads, auto magnitude) {
-    fold_simple<Core, T, T, decltype(magnitude)::value>(problem, in, out, nullptr, threads);
+    fold_extreme<T, Min, decltype(magnitude)::value>(problem, in, out, threads);
   };
   const bool apart = !Magnitude && windows_apart(pr, x), by_axis = !apart && by_axis_pays(pr);
   each_part(pr, x, y, offsets, indices, exec,

@@ -59,6 +59,8 @@ struct Io {
   virtual void finish(const Row* components, const Spot&, i64 n) = 0;
   // Whether load and finish take spots of several rows.
   virtual bool takes_blocks() const { return false; }
+  // And of several planes, each of them many rows.
+  virtual bool takes_planes() const { return false; }
 };
 
 // Taps behind each output, for reducers that divide by them.
