@@ -5,6 +5,7 @@
 #include "divide.hpp"
 #include "exec.hpp"
 #include "last_axis.hpp"
+#include "pairs.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -199,8 +200,19 @@ class Fold {
 
       const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, from_memory};
       const Row block = padded_rows(lead, width, pitch, group);
-      for (i64 r = r0; r < r1; r += group) {
-        const i64 n = std::min(group, r1 - r);
+      const Paired pairs = tall ? Paired{} : pairs_at(slices.n, c0, c1);
+      for (i64 r = r0, n = 0; r < r1; r += n) {
+        n = std::min(group, r1 - r);
+        if (pairs.fits) {
+          if (r >= whole_from_ && r < whole_to_) {
+            n = std::min(n, whole_to_ - r);
+            const Lines<C> to = output(plane, slice, r, c0, c1, component);
+            pair(stack, to, r, n, pairs);
+            divided(to, plane, slice, r, n, c0, c1);
+            continue;
+          }
+          if (r < whole_from_) n = std::min(n, whole_from_ - r);
+        }
         Row from = block;
         if (tall) {
           const Row top = window_rows + (r - r0) * window_stride;
@@ -277,8 +289,8 @@ class Fold {
   }
 
   // Long rows of large arrays are asked for early, so many elements at a time.
-  static constexpr i64 far = 1 << 20, long_row_bytes = 320, fetched = 512;
-  bool fetches(const Stack& s, i64 down) const {
+  static constexpr i64 far = 1 << 20, fetched = 512;
+  bool fetches(const Stack& s, i64 down, i64 long_row_bytes) const {
     return down > 0 && s.from_memory && s.width * i64(sizeof(A)) >= long_row_bytes && source_end - source >= far;
   }
 
@@ -307,7 +319,7 @@ class Fold {
         int count = 0;
         for (i64 d = 0; d < s.slices; ++d)
           for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * s.slice_pitch + t * step * s.line_pitch);
-        const bool ahead = fetches(s, down);
+        const bool ahead = fetches(s, down, 320);
         const i64 piece = ahead ? std::clamp<i64>(fetched / down, 1, alike) : alike;
         for (i64 i = 0; i < alike; i += piece) {
           const i64 together = std::min(piece, alike - i);
@@ -317,6 +329,31 @@ class Fold {
         }
       }
       k += alike;
+    }
+  }
+
+  // Whether whole rows of outputs come from their lines in one pass.
+  Paired pairs_at(i64 slices, i64 c0, i64 c1) const {
+    if (g.rank < 2 || c1 - c0 < L || !pairs_of(slices * longest(g.axes[g.rank - 2]))) return {};
+    return paired(g.last(), g.run, c0, c1);
+  }
+  // Output rows r .. r + n, all of whose lines exist.
+  void pair(const Stack& s, const Lines<C>& to, i64 r, i64 n, const Paired& pairs) {
+    const Axis& a = g.axes[g.rank - 2];
+    const Interval taps = line_taps(s, r);
+    Row from[4];
+    int count = 0;
+    for (i64 d = 0; d < s.slices; ++d)
+      for (i64 t = 0; t < taps.n; ++t)
+        from[count++] = s.first + (d * s.slice_pitch + (taps.start + t * step_of(a)) * s.line_pitch);
+    const i64 down = a.stride * s.line_pitch;
+    const bool ahead = fetches(s, down, 480);
+    const i64 piece = ahead ? std::clamp<i64>(fetched / down, 1, n) : n;
+    for (i64 i = 0; i < n; i += piece) {
+      const i64 together = std::min(piece, n - i);
+      for (i64 d = 0; ahead && d < s.slices; ++d) fetch_ahead<C>(from[d * taps.n], together * down, 8192);
+      pair_rows<C>(to.row + i * to.pitch, to.pitch, from, count, down, together, g.last().out, g.last().kernel, pairs);
+      for (int f = 0; f < count; ++f) from[f] = from[f] + piece * down;
     }
   }
 
@@ -455,12 +492,22 @@ class Fold {
     const i64 batch = std::max<i64>(1, 2048 / (rows * pitch));
     row_base_ = 0, rows_in_block_ = rows;
     const Row block = padded_rows(lead, width, pitch, rows * batch);
+    const Paired pairs = whole_from_ == 0 && whole_to_ >= rows ? pairs_at(1, 0, out) : Paired{};
     const i64 pieces = find_pieces(lines.from);
     // Larger planes are better read in the order in which they lie.
     const i64 planes_at_once = std::clamp<i64>(1024 / g.plane_src[0], 1, 16);
     for (i64 p = begin; p < end; p += batch) {
       const i64 n = std::min(batch, end - p);
       const Row first = raw(source + p * g.plane_src[0] + lines.from * g.src[0] + cols.from);
+      const Place plane{p * g.plane_src[0], p * g.plane_dst[0], p};
+      if (pairs.fits) {
+        for (i64 k = 0; k < n; ++k) {
+          const Stack stack{first + k * g.plane_src[0], 1, 0, g.src[0], lines.from, width, p + k, true};
+          pair(stack, {raw(target + (p + k) * g.plane_dst[0]), g.dst[0]}, 0, rows, pairs);
+        }
+        divided(output(plane, 0, 0, 0, out, 0), plane, 0, 0, n * rows, 0, out);
+        continue;
+      }
       i64 k = pieces == 0 ? 0 : n;
       // A row shorter than a vector is read as one.
       while (k > 0 && width < L && first.v + (k * g.plane_src[0] + L) > source_end) --k;
@@ -471,7 +518,6 @@ class Fold {
         const Stack stack{first + k * g.plane_src[0], 1, 0, g.src[0], lines.from, width, p + k, true};
         stacked(stack, block + (k * rows * pitch + lead), pitch, 0, rows);
       }
-      const Place plane{p * g.plane_src[0], p * g.plane_dst[0], p};
       outputs(plane, 0, 0, n * rows, 0, out, cols, block, pitch, 0);
     }
     return true;
