@@ -114,7 +114,7 @@ static inline void store_first(A* p, vec<A> v, i64 n) {
     if (bytes >= 32) return pieces(std::integral_constant<i64, 32>{});
   if (bytes >= 16) return pieces(std::integral_constant<i64, 16>{});
   if (bytes >= 8) return pieces(std::integral_constant<i64, 8>{});
-  std::memcpy(to, from, bytes);
+  std::memcpy(to, from, std::size_t(bytes) & 7);
 }
 
 // Elements 0, 2, 4 ... and 1, 3, 5 ... of the pair a, b.
