@@ -332,13 +332,13 @@ template <class A, class T, class O>
 }
 
 // dx[chosen tap] += dy. Work and order are those of the outputs alone. O is the unsigned type that offsets are stored
-// in.
+// in. outside: set when one of them is no tap.
 //
 // A unit is a plane, or a block of contiguous channels of a sample; its gradients are summed in order in the
 // accumulator's type, in dx itself where that has it.
 template <class T, class O>
-static const char* route_offsets(const Problem& pr, const View& dy, const View& dx, const View* x, const View& offsets,
-                                 const Exec& exec) {
+static void route_offsets(const Problem& pr, const View& dy, const View& dx, const View* x, const View& offsets,
+                          std::atomic<bool>& outside, const Exec& exec) {
   using A = acc_t<T>;
   const int R = pr.rank, w = R - 1;
   i64 box[3] = {1, 1, 1}, taps = 1, size = 1, outs = 1;
@@ -351,7 +351,6 @@ static const char* route_offsets(const Problem& pr, const View& dy, const View& 
   const i64 group = together ? std::min<i64>(channels, 64) : 1, groups = (channels + group - 1) / group;
   const bool magnitude = pr.reducer == Reducer::Lp, drawn = pr.params.sample;
   constexpr i64 none = sizeof(O) == 4 ? 0x7fffffff : i64(O(-1));
-  std::atomic<bool> outside{false};
   parallel(exec, dx.shape[0] * groups, std::max<i64>(1, (i64(1) << 15) / ((size + outs) * group)),
            [&](i64 begin, i64 end) {
              // Where sums lie: in dx, or dense beside it.
@@ -490,19 +489,18 @@ static const char* route_offsets(const Problem& pr, const View& dy, const View& 
                });
              }
            });
-  return outside.load() ? "indices hold an offset outside its window" : nullptr;
 }
 
 template <class T>
-static const char* route(const Problem& pr, const View& dy, const View& dx, const View* x, const View& offsets,
-                         const Exec& exec) {
+static void route(const Problem& pr, const View& dy, const View& dx, const View* x, const View& offsets,
+                  std::atomic<bool>& outside, const Exec& exec) {
   switch (offsets.dtype) {
     case DType::u8:
-      return route_offsets<T, std::uint8_t>(pr, dy, dx, x, offsets, exec);
+      return route_offsets<T, std::uint8_t>(pr, dy, dx, x, offsets, outside, exec);
     case DType::i16:
-      return route_offsets<T, std::uint16_t>(pr, dy, dx, x, offsets, exec);
+      return route_offsets<T, std::uint16_t>(pr, dy, dx, x, offsets, outside, exec);
     default:
-      return route_offsets<T, std::uint32_t>(pr, dy, dx, x, offsets, exec);
+      return route_offsets<T, std::uint32_t>(pr, dy, dx, x, offsets, outside, exec);
   }
 }
 

@@ -103,11 +103,20 @@ static inline void store_first(A* p, vec<A> v, i64 n) {
 #if defined(__AVX512F__)
   if constexpr (std::is_same_v<A, float>) return _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), __m512(v));
   if constexpr (std::is_same_v<A, double>) return _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), __m512d(v));
-#elif defined(__AVX2__)
-  if constexpr (std::is_same_v<A, float>) return _mm256_maskstore_ps(p, __m256i(first_lanes<A>(n)), __m256(v));
-  if constexpr (std::is_same_v<A, double>) return _mm256_maskstore_pd(p, __m256i(first_lanes<A>(n)), __m256d(v));
 #endif
-  std::memcpy(p, &v, n * sizeof(A));
+  // Two overlapping pieces: AVX2's own masked store takes a dozen cycles on AMD's cores.
+  const char* const from = reinterpret_cast<const char*>(&v);
+  char* const to = reinterpret_cast<char*>(p);
+  const i64 bytes = n * i64(sizeof(A));
+  const auto pieces = [&]<i64 Size>(std::integral_constant<i64, Size>) {
+    std::memcpy(to, from, Size), std::memcpy(to + bytes - Size, from + bytes - Size, Size);
+  };
+  if (n >= lanes<A>) return store(p, v);
+  if constexpr (vector_bytes > 32)
+    if (bytes >= 32) return pieces(std::integral_constant<i64, 32>{});
+  if (bytes >= 16) return pieces(std::integral_constant<i64, 16>{});
+  if (bytes >= 8) return pieces(std::integral_constant<i64, 8>{});
+  std::memcpy(to, from, std::size_t(bytes) & 7);
 }
 
 // Elements 0, 2, 4 ... and 1, 3, 5 ... of the pair a, b.
@@ -224,6 +233,20 @@ template <class V>
 template <int N, class V>
 [[gnu::always_inline]] static inline V with_nans(V a, const V* v) {
   return with_nans(a, v, N);
+}
+
+// Lane i of the result is lane index[i], 0 <= index[i] < lanes.
+template <class V, class I>
+static inline V permuted(V a, I index) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm512_maskz_permutexvar_ps(0xffff, __m512i(index), __m512(a)));
+  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm512_maskz_permutexvar_pd(0xff, __m512i(index), __m512d(a)));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm256_permutevar8x32_ps(__m256(a), __m256i(index)));
+#endif
+  V to;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) to[i] = a[index[i]];
+  return to;
 }
 
 // Lane i of the result is lane i + W (modulo the lanes).

@@ -163,6 +163,31 @@ GARBAGE = {
 }
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_no_place_takes_an_offset_beyond_its_clipped_window(stride):
+    """Neither where cells collect their gradient nor where outputs add theirs."""
+    size = (5, 9)
+    out = [(cells - 1) // stride + 1 for cells in size]
+    axes = [f"0({cells},{windows},3,{stride},1,1,1)" for cells, windows in zip(size, out, strict=True)]
+    plan = " ".join([MAX.split(maxsplit=1)[0], *axes])
+    dy = torch.ones(1, 1, *out)
+    for place in range(out[0] * out[1]):
+        window = divmod(place, out[1])
+        taps = [
+            sum(0 <= o * stride - 1 + tap < cells for tap in range(3)) for o, cells in zip(window, size, strict=True)
+        ]
+        for offset in range(12):
+            offsets = torch.zeros(1, 1, *out, dtype=torch.uint8)
+            offsets.view(-1)[place] = offset
+            row, column = divmod(offset, 3)
+            arguments = (dy, plan, None, None, None, None, offsets, False)
+            if row < taps[0] and column < taps[1]:
+                assert ops.pool_backward(*arguments).sum() == dy.sum()
+            else:
+                with pytest.raises(RuntimeError, match="outside its window"):
+                    ops.pool_backward(*arguments)
+
+
 def _attempt(code, answer):
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
