@@ -1,6 +1,7 @@
 // The table of reducers that see a window whole, compiled once per instruction set.
 #include "kernels.hpp"
 #include "locals.hpp"
+#include "median.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -41,6 +42,7 @@ const char* whole_window(const Problem& pr, const View& x, const View& y, const 
   const Extra kind = extra == nullptr ? Extra::none : facts(pr.reducer).extra;
   with_type(x.dtype, [&](auto t) {
     using T = decltype(t);
+    if (offsets == nullptr && indices == nullptr && Medians<T>::takes(pr, x, y)) return medians<T>(pr, x, y, exec);
     whole_forward<T>(pr, x, y, offsets, indices, extra, kind, exec, make_atom<whole_t<T>>);
   });
   return nullptr;
