@@ -216,6 +216,8 @@ static const char* backward_t(const Problem& pr, const View& dy, const View& dx,
 }
 
 // kernels_whole.cpp
+bool small_window(const Problem&, const View& x, const View& y, const View* offsets, const View* indices,
+                  const View* extra, const Exec&);
 const char* whole_window(const Problem&, const View& x, const View& y, const View* offsets, const View* indices,
                          const View* extra, const Exec&);
 const char* whole_window_backward(const Problem&, const View& dy, const View& dx, const View& x, const View* extra,
@@ -338,6 +340,7 @@ static const char* forward(const Problem& pr, const View& x, const View& y, cons
   if ((pr.reducer == Reducer::GeM || pr.reducer == Reducer::Boltzmann) &&
       with_float_type(x.dtype, [&](auto t) { return by_parameter<decltype(t)>(pr, x, y, *extra, exec); }))
     return nullptr;
+  if (lse == nullptr && x.dtype < DType::i8 && small_window(pr, x, y, offsets, indices, extra, exec)) return nullptr;
   if (whole(pr.reducer)) return whole_window(pr, x, y, offsets, indices, extra, exec);
   return with_type(x.dtype, [&](auto t) { return forward_t<decltype(t)>(pr, x, y, offsets, indices, lse, exec); });
 }

@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 #include "locals.hpp"
 #include "median.hpp"
+#include "small.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -35,6 +36,13 @@ static Atom<A>* make_atom(const Problem& pr, const View* extra) {
     }
   (void)extra;
   return new RankSum<A>(pr);
+}
+
+// Whether it was done.
+bool small_window(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
+                  const View* extra, const Exec& exec) {
+  return with_float_type(x.dtype,
+                         [&](auto t) { return small_forward<decltype(t)>(pr, x, y, offsets, indices, extra, exec); });
 }
 
 const char* whole_window(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,

@@ -74,6 +74,11 @@ using index_t =
 // Whether any lane of a comparison holds.
 template <class M>
 static inline bool any_lane(M mask) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof mask == 64) return _mm512_test_epi64_mask(__m512i(mask), __m512i(mask)) != 0;
+#elif defined(__AVX2__)
+  if constexpr (sizeof mask == 32) return !_mm256_testz_si256(__m256i(mask), __m256i(mask));
+#endif
   std::int64_t words[sizeof mask / 8], found = 0;
   std::memcpy(words, &mask, sizeof mask);
   for (const std::int64_t word : words) found |= word;

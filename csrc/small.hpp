@@ -1,0 +1,410 @@
+// Windows of 2x2 and 3x3 along rows, their cells in registers from the first to the last. What becomes of the cells is
+// a rule's; the few windows that a rule does not trust itself with go to the code that holds for all.
+#pragma once
+
+#include <limits>
+
+#include "direct.hpp"
+#include "locals.hpp"
+
+namespace poolkit::POOLKIT_ISA_NS {
+
+// What a rule finds beside the cells of a vector of windows.
+template <class A>
+struct Beside {
+  vec<A> extra;      // of the outputs
+  vec<A> count;      // cells that exist
+  i64 n, c, o[2];    // the first output
+  i64 lanes;         // and how many follow it
+  const A* weights;  // [N][L], of the kernel
+};
+
+// Rules. fill: what cells beyond the edges hold. enter: what is taken of a cell before windows are. value: of N cells
+// each; false: some lane needs exact, which is asked then.
+template <class A>
+struct RuleBase {
+  using V = vec<A>;
+  using I = vec<index_t<A>>;
+  static constexpr int L = lanes<A>;
+  static constexpr bool extra = false, count = false, weights = false, enters = false;
+  A fill = A(0);
+  V enter(V x) { return x; }
+  void begin() {}
+  template <int N>
+  void exact(const V (&)[N], const Beside<A>&, V&, I&) {}
+};
+
+// The cell of a draw by its share.
+template <class A>
+struct Draw : RuleBase<A> {
+  using typename RuleBase<A>::V;
+  using typename RuleBase<A>::I;
+  static constexpr int L = lanes<A>;
+  static constexpr bool extra = true;
+  Stochastic<A> whole;
+  explicit Draw(const Problem& pr) : whole(pr) {}
+
+  template <int N>
+  bool value(const V (&x)[N], const Beside<A>& b, V& y, I& place) {
+    V sums[N];
+    V total{};
+    for (int t = 0; t < N; ++t) sums[t] = total = total + pick<false>(x[t], V{});
+    const V wanted = b.extra * total;
+    // The first whose sum is above what is wanted; none of all where all are 0.
+    V drawn{};
+    place = I{} - 1;
+    for (int t = N - 1; t >= 0; --t) {
+      const auto here = sums[t] > wanted;
+      drawn = here ? x[t] : drawn, place = here ? I{} + t : place;
+    }
+    y = with_nans<N>(drawn, x);
+    return !any_lane(((total > V{}) & ~(wanted < total)) | (y != y));
+  }
+  template <int N>
+  void exact(const V (&x)[N], const Beside<A>& b, V& y, I& place) {
+    alignas(64) A out[L], beside[L];
+    std::int32_t chosen[L];
+    store(beside, b.extra);
+    Block<A> block;
+    block.n = N, block.taps = reinterpret_cast<const A*>(x), block.extra = beside, block.y = out, block.chosen = chosen;
+    whole.value(block);
+    y = load<V>(out);
+    for (int l = 0; l < L; ++l) place[l] = chosen[l];
+  }
+};
+
+// Weights by rank. K: only that many of the largest count; 0: any.
+template <class A, int K>
+struct ByRank : RuleBase<A> {
+  using typename RuleBase<A>::V;
+  using typename RuleBase<A>::I;
+  double w[9];
+  i64 first = -1, last = -1;
+  bool one;
+  ByRank(const Problem& pr, i64 n) {
+    rank_weights(pr, n, w);
+    for (i64 r = 0; r < n; ++r)
+      if (w[r] != 0) first = first < 0 ? r : first, last = r;
+    one = first == last && w[first] == 1;
+    this->fill = -std::numeric_limits<A>::infinity();
+  }
+
+  template <int N>
+  bool value(const V (&x)[N], const Beside<A>&, V& y, I& place) {
+    V s[N];
+    if constexpr (K > 0) {
+      for (int t = 0; t < N; ++t) {
+        s[t] = x[t];
+        for (int r = std::min(t, K) - 1, at = t; r >= 0; at = r--) order_two(s[r], s[at]);
+      }
+      y = V{};
+      for (int r = 0; r < K; ++r) y = y + s[r] * splat<V, A>(A(w[r]));
+    } else {
+      for (int t = 0; t < N; ++t) s[t] = x[t];
+      Network<N>::sort(s);
+      V sorted[N];
+      for (int t = 0; t < N; ++t) sorted[t] = s[t];
+      y = sorted[first];
+      if (!one) {
+        y = V{};
+        for (i64 r = first; r <= last; ++r)
+          if (w[r] != 0) y = y + sorted[r] * splat<V, A>(A(w[r]));
+      }
+    }
+    y = with_nans<N>(y, x);
+    for (int t = N - 1; t >= 0; --t) place = (x[t] == y) | ((x[t] != x[t]) & (y != y)) ? I{} + t : place;
+    return true;
+  }
+};
+
+// sum of w x.
+template <class A>
+struct Weighted : RuleBase<A> {
+  using typename RuleBase<A>::V;
+  using typename RuleBase<A>::I;
+  static constexpr bool weights = true;
+
+  template <int N>
+  bool value(const V (&x)[N], const Beside<A>& b, V& y, I&) {
+    y = V{};
+    for (int t = 0; t < N; ++t) y = y + load<V>(b.weights + t * lanes<A>) * x[t];
+    return true;
+  }
+};
+
+// (sum |x|^p)^(1/p) and the mean of max(x, eps)^p, for powers of 2 and 3. Nothing is scaled: where a sum is close to
+// either end of the range, its window is taken again by itself.
+template <class A, class T, int P>
+struct Norm : RuleBase<A> {
+  using typename RuleBase<A>::V;
+  using typename RuleBase<A>::I;
+  static constexpr bool count = true, enters = true;
+  static constexpr A huge = std::numeric_limits<A>::max(), least = std::numeric_limits<A>::min() * A(1e8);
+  const Problem& pr;
+  const View& x;
+  const bool clamp, mean;
+  V few{};  // the smallest of the cells that are not 0
+  Norm(const Problem& problem, const View& in)
+      : pr(problem), x(in), clamp(pr.reducer == Reducer::PowerMean), mean(pr.reducer != Reducer::Lp) {}
+
+  static V power(V v) { return P == 2 ? v * v : v * v * v; }
+  void begin() { few = V{} + huge; }
+  V enter(V v) {
+    const V floor = splat<V, A>(A(pr.params.eps));
+    v = clamp ? (v < floor ? floor : v) : (v < A(0) ? -v : v);
+    few = pick<true>(v > A(0) ? v : V{} + huge, few);
+    return power(v);
+  }
+  template <int N>
+  bool value(const V (&v)[N], const Beside<A>& b, V& y, I&) {
+    V sum = v[0];
+    for (int t = 1; t < N; ++t) sum = sum + v[t];
+    y = root(sum, b);
+    return !any_lane(~((sum >= least) & (sum <= huge)));
+  }
+  template <int N>
+  void exact(const V (&v)[N], const Beside<A>& b, V& y, I&) {
+    V sum = v[0];
+    for (int t = 1; t < N; ++t) sum = sum + v[t];
+    // Where no power is lost, a sum of 0 is one.
+    const auto far = any_lane(power(few) < least) ? (sum < least) | (sum > huge) : sum > huge;
+    if (!any_lane(far)) return;
+    for (i64 l = 0; l < b.lanes; ++l) {
+      if (far[l] == 0) continue;
+      i64 o[3] = {b.o[0], b.o[1] + l, 0};
+      y[l] = A(norm(Window<T>(pr, x, b.n, b.c, o), double(P), clamp, pr.params.eps, mean));
+    }
+  }
+
+ private:
+  V root(V sum, const Beside<A>& b) const {
+    if (mean) sum = sum / b.count;
+    return P == 2 ? sqrt_v(sum) : cbrt_v(sum);
+  }
+};
+
+template <class T, class Rule>
+class Small {
+ public:
+  using A = acc_t<T>;
+  using V = vec<A>;
+  using I = vec<index_t<A>>;
+  static constexpr i64 L = lanes<A>;
+
+  Small(const Problem& pr, const View& in, const View& out, const View* offsets, const View* extra, const Rule& rule)
+      : lines_(pr.axes[0]), columns_(pr.axes[1]), x(in), y(out), offsets_(offsets), extra_(extra), rule_(rule) {
+    K_ = lines_.kernel;
+    height_ = (lines_.out - 1) * lines_.stride + K_, width_ = (columns_.out - 1) * columns_.stride + K_;
+    inside_ = lines_.before == 0 && columns_.before == 0 && height_ <= lines_.size && width_ <= columns_.size;
+    end_ = static_cast<const T*>(x.data) + end_of(x, 2);
+    const i64 n = columns_.out;
+    A* const counts = counts_.take(n + L);
+    index_t<A>* const skipped = skipped_.take(n + L);
+    for (i64 j = 0; j < n + L; ++j) {
+      const Interval taps = interval(columns_, std::min(j, n - 1), 0);
+      counts[j] = A(taps.n), skipped[j] = index_t<A>(taps.start - window_origin(columns_, std::min(j, n - 1)));
+    }
+  }
+
+  void plane(i64 n, i64 c) {
+    const T* const from = static_cast<const T*>(x.data) + n * x.stride[0] + c * x.stride[1];
+    T* const to = static_cast<T*>(y.data) + n * y.stride[0] + c * y.stride[1];
+    beside_.n = n, beside_.c = c;
+    if constexpr (Rule::weights) kernel_weights(c);
+    rule_.begin();
+    i64 pitch = x.stride[2];
+    const A* cells = nullptr;
+    bool entered = false;
+    if constexpr (std::is_same_v<A, T>)
+      if (inside_ && x.stride[3] == 1 && columns_.out >= L && from + (height_ - 1) * pitch + width_ + 1 <= end_)
+        cells = from;
+    if (cells == nullptr) cells = padded(from), pitch = pitch_, entered = true;
+    for (i64 o = 0; o < lines_.out; ++o) {
+      const A* const top = cells + o * lines_.stride * pitch;
+      beside_.o[0] = o;
+      if (K_ == 2)
+        columns_.stride == 1 ? row<2, 1>(top, pitch, to, entered) : row<2, 2>(top, pitch, to, entered);
+      else
+        columns_.stride == 1 ? row<3, 1>(top, pitch, to, entered) : row<3, 2>(top, pitch, to, entered);
+    }
+  }
+
+ private:
+  void kernel_weights(i64 c) {
+    A* const w = weights_.take(extra_->shape[2] * L);
+    const A* const from = static_cast<const A*>(extra_->data) + (extra_->shape[1] == 1 ? 0 : c * extra_->stride[1]);
+    for (i64 k = 0; k < extra_->shape[2]; ++k) store(w + k * L, splat<V, A>(from[k * extra_->stride[2]]));
+    beside_.weights = w;
+  }
+
+  // The plane between cells of the rule's: what is beyond the edges stays from plane to plane.
+  const A* padded(const T* from) {
+    pitch_ = width_ + 2 * L;
+    A* const block = block_.take(height_ * pitch_ + 2 * L);
+    if (!filled_) std::fill(block, block + height_ * pitch_ + 2 * L, rule_.fill);
+    filled_ = true;
+    const i64 first = columns_.before, lines = std::min(lines_.size, height_ - lines_.before),
+              n = std::min(columns_.size, width_ - first);
+    for (i64 r = 0; r < lines; ++r, from += x.stride[2]) {
+      A* const to = block + (r + lines_.before) * pitch_ + first;
+      const A* row = to;
+      if constexpr (std::is_same_v<A, T>) {
+        if (x.stride[3] == 1)
+          row = from;
+        else
+          for (i64 i = 0; i < n; ++i) to[i] = from[i * x.stride[3]];
+      } else {
+        for (i64 i = 0; i < n; ++i) to[i] = widen(from[i * x.stride[3]]);
+      }
+      if constexpr (Rule::enters)
+        map_row(row, to, n, [&](V v) { return rule_.enter(v); });
+      else if (row != to)
+        map_row(row, to, n, [](V v) { return v; });
+    }
+    return block;
+  }
+
+  template <int K, int S>
+  void row(const A* top, i64 pitch, T* plane, bool entered) {
+    constexpr int N = K * K;
+    const i64 n = columns_.out, o = beside_.o[0];
+    T* const to = plane + o * y.stride[2];
+    const Interval lines = interval(lines_, o, 0);
+    const index_t<A> lines_skipped = index_t<A>((lines.start - window_origin(lines_, o)) * K);
+    for (i64 j = 0; j < n; j += L) {
+      // The last vector of a row overlaps the one before it.
+      const i64 at = n >= L ? std::min(j, n - L) : j, count = std::min(L, n - at);
+      V v[N];
+      for (int a = 0; a < K; ++a) {
+        const A* const line = top + a * pitch + at * S;
+        if constexpr (S == 1) {
+          for (int b = 0; b < K; ++b) v[a * K + b] = load<V>(line + b);
+        } else {
+          const V low = load<V>(line), high = load<V>(line + L);
+          v[a * K] = evens(low, high), v[a * K + 1] = odds(low, high);
+          if constexpr (K == 3) v[a * K + 2] = evens(load<V>(line + 2), load<V>(line + 2 + L));
+        }
+      }
+      if constexpr (Rule::enters)
+        if (!entered)
+          for (int t = 0; t < N; ++t) v[t] = rule_.enter(v[t]);
+      if constexpr (Rule::extra) {
+        const A* const more = static_cast<const A*>(extra_->data) + beside_.n * extra_->stride[0] +
+                              beside_.c * extra_->stride[1] + o * extra_->stride[2] + at * extra_->stride[3];
+        if (extra_->stride[3] == 1)
+          beside_.extra = count == L ? load<V>(more) : load_first(more, count);
+        else
+          for (i64 l = 0; l < L; ++l) beside_.extra[l] = more[std::min(l, count - 1) * extra_->stride[3]];
+      }
+      if constexpr (Rule::count) beside_.count = load<V>(counts_.take(0) + at) * splat<V, A>(A(lines.n));
+      beside_.o[1] = at, beside_.lanes = count;
+      V value;
+      I place{};
+      if (!rule_.template value<N>(v, beside_, value, place)) [[unlikely]]
+        rule_.template exact<N>(v, beside_, value, place);
+      scatter<A>(to + at * y.stride[3], y.stride[3], count, value);
+      if (offsets_ != nullptr) {
+        const I skipped = load<I>(skipped_.take(0) + at) + splat<I, index_t<A>>(lines_skipped);
+        put_offsets(place < I{} ? place : place - skipped, at, count);
+      }
+    }
+  }
+
+  void put_offsets(I place, i64 at, i64 count) {
+    const View& v = *offsets_;
+    const i64 to = beside_.n * v.stride[0] + beside_.c * v.stride[1] + beside_.o[0] * v.stride[2] + at * v.stride[3];
+    if (v.dtype == DType::u8 && v.stride[3] == 1) {
+      const auto bytes = __builtin_convertvector(place, vec<std::int8_t, int(L)>);
+      std::memcpy(static_cast<std::uint8_t*>(v.data) + to, &bytes, std::size_t(count));
+      return;
+    }
+    for (i64 l = 0; l < count; ++l) put_offset(v, to + l * v.stride[3], place[l]);
+  }
+
+  const Axis &lines_, &columns_;
+  const View &x, &y;
+  const View *offsets_, *extra_;
+  Rule rule_;
+  Beside<A> beside_{};
+  i64 K_, height_, width_, pitch_ = 0;  // what the windows reach over
+  bool inside_, filled_ = false;
+  const T* end_;
+  Scratch<A> block_, counts_, weights_;
+  Scratch<index_t<A>> skipped_;
+};
+
+// Whether the windows are small ones in a row, a vector of them or most of one.
+static inline bool small_windows(const Problem& pr, const View& x, const View& y, i64 lanes_of_row) {
+  if (pr.rank != 2 || (x.stride[1] == 1 && x.shape[1] > 1)) return false;
+  for (int i = 0; i < 2; ++i) {
+    const Axis& a = pr.axes[i];
+    if (a.kind != AxisKind::sliding || a.dilation != 1 || a.kernel < 2 || a.kernel > 3 || a.size < a.kernel ||
+        a.kernel != pr.axes[0].kernel)
+      return false;
+  }
+  return pr.axes[1].stride <= 2 && 4 * y.shape[3] >= 3 * lanes_of_row;
+}
+static inline bool cut_off(const Problem& pr) {
+  for (int i = 0; i < 2; ++i) {
+    const Axis& a = pr.axes[i];
+    if (a.before > 0 || window_origin(a, a.out - 1) + a.kernel > a.size) return true;
+  }
+  return false;
+}
+
+template <class T, class Rule>
+static void run_small(const Problem& pr, const View& x, const View& y, const View* offsets, const View* extra,
+                      const Exec& exec, const Rule& rule) {
+  const i64 channels = y.shape[1], cost = y.shape[2] * y.shape[3] * longest(pr.axes[0]) * longest(pr.axes[1]);
+  parallel(exec, y.shape[0] * channels, std::max<i64>(1, whole_grain / cost), [&](i64 begin, i64 end) {
+    Small<T, Rule> small(pr, x, y, offsets, extra, rule);
+    for (i64 p = begin; p < end; ++p) small.plane(p / channels, p % channels);
+  });
+}
+
+// False: nothing was done.
+template <class T>
+static bool small_forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
+                          const View* extra, const Exec& exec) {
+  using A = acc_t<T>;
+  if (indices != nullptr || !small_windows(pr, x, y, lanes<A>)) return false;
+  const auto run = [&](const auto& rule) { return run_small<T>(pr, x, y, offsets, extra, exec, rule), true; };
+  const i64 K = pr.axes[0].kernel, cells = K * K;
+  const bool cut = cut_off(pr);
+  switch (pr.reducer) {
+    case Reducer::Stochastic:
+      return pr.params.sample && pr.params.mode == 0 && extra != nullptr && run(Draw<A>(pr));
+    case Reducer::Filter: {
+      // A weight that is not finite makes a NaN of a 0 beyond the edge.
+      if (cut || extra == nullptr) return false;
+      return run(Weighted<A>());
+    }
+    case Reducer::TopKMean: {
+      const double k = pr.params.level;
+      i64 fewest = 1;
+      for (int i = 0; i < 2; ++i) {
+        i64 n = K;
+        for (i64 j = 0; j < pr.axes[i].out; ++j) n = std::min(n, interval(pr.axes[i], j, 0).n);
+        fewest *= n;
+      }
+      if (cut && (pr.params.mode != 0 || k > double(fewest))) return false;
+      if (pr.params.mode == 0 && k == 2) return run(ByRank<A, 2>(pr, cells));
+      return run(ByRank<A, 0>(pr, cells));
+    }
+    case Reducer::Median:
+    case Reducer::Quantile:
+    case Reducer::RankMean:
+      return !cut && run(ByRank<A, 0>(pr, cells));
+    case Reducer::Lp:
+    case Reducer::RMS:
+    case Reducer::PowerMean: {
+      const double p = pr.reducer == Reducer::RMS ? 2 : pr.params.p;
+      if (offsets != nullptr) return false;
+      return p == 2 ? run(Norm<A, T, 2>(pr, x)) : p == 3 && run(Norm<A, T, 3>(pr, x));
+    }
+    default:
+      return false;
+  }
+}
+
+}  // namespace poolkit::POOLKIT_ISA_NS
