@@ -256,10 +256,22 @@ class Small {
       } else {
         for (i64 i = 0; i < n; ++i) to[i] = widen(from[i * x.stride[3]]);
       }
-      if constexpr (Rule::enters)
-        map_row(row, to, n, [&](V v) { return rule_.enter(v); });
-      else if (row != to)
-        map_row(row, to, n, [](V v) { return v; });
+      if (row == to) {
+        if constexpr (Rule::enters) map_row(row, to, n, [&](V v) { return rule_.enter(v); });
+        continue;
+      }
+      const auto entered = [&](V v) {
+        if constexpr (Rule::enters)
+          return rule_.enter(v);
+        else
+          return v;
+      };
+      // The last vector overlaps the one before it.
+      for (i64 i = 0; n >= L && i < n; i += L) {
+        const i64 at = std::min(i, n - L);
+        store(to + at, entered(load<V>(row + at)));
+      }
+      if (n < L) store_first<A>(to, entered(load_first(row, n)), n);
     }
     return block;
   }
@@ -269,8 +281,8 @@ class Small {
     constexpr int N = K * K;
     const i64 n = columns_.out, o = beside_.o[0];
     T* const to = plane + o * y.stride[2];
-    const Interval lines = interval(lines_, o, 0);
-    const index_t<A> lines_skipped = index_t<A>((lines.start - window_origin(lines_, o)) * K);
+    const i64 origin = window_origin(lines_, o), skipped_lines = std::max<i64>(0, -origin);
+    const A lines = A(std::min<i64>(K, lines_.size - origin) - skipped_lines);
     for (i64 j = 0; j < n; j += L) {
       // The last vector of a row overlaps the one before it.
       const i64 at = n >= L ? std::min(j, n - L) : j, count = std::min(L, n - at);
@@ -296,7 +308,7 @@ class Small {
         else
           for (i64 l = 0; l < L; ++l) beside_.extra[l] = more[std::min(l, count - 1) * extra_->stride[3]];
       }
-      if constexpr (Rule::count) beside_.count = load<V>(counts_.take(0) + at) * splat<V, A>(A(lines.n));
+      if constexpr (Rule::count) beside_.count = load<V>(counts_.take(0) + at) * splat<V, A>(lines);
       beside_.o[1] = at, beside_.lanes = count;
       V value;
       I place{};
@@ -304,7 +316,7 @@ class Small {
         rule_.template exact<N>(v, beside_, value, place);
       scatter<A>(to + at * y.stride[3], y.stride[3], count, value);
       if (offsets_ != nullptr) {
-        const I skipped = load<I>(skipped_.take(0) + at) + splat<I, index_t<A>>(lines_skipped);
+        const I skipped = load<I>(skipped_.take(0) + at) + splat<I, index_t<A>>(index_t<A>(skipped_lines * K));
         put_offsets(place < I{} ? place : place - skipped, at, count);
       }
     }
@@ -352,6 +364,16 @@ static inline bool cut_off(const Problem& pr) {
   return false;
 }
 
+// Whether the weights of all kernels are finite.
+template <class A>
+static bool all_finite(const View& extra) {
+  A odd = 0;
+  for (i64 c = 0; c < extra.shape[1]; ++c)
+    for (i64 k = 0; k < extra.shape[2]; ++k)
+      odd += A(0) * static_cast<const A*>(extra.data)[c * extra.stride[1] + k * extra.stride[2]];
+  return odd == 0;
+}
+
 template <class T, class Rule>
 static void run_small(const Problem& pr, const View& x, const View& y, const View* offsets, const View* extra,
                       const Exec& exec, const Rule& rule) {
@@ -374,11 +396,9 @@ static bool small_forward(const Problem& pr, const View& x, const View& y, const
   switch (pr.reducer) {
     case Reducer::Stochastic:
       return pr.params.sample && pr.params.mode == 0 && extra != nullptr && run(Draw<A>(pr));
-    case Reducer::Filter: {
-      // A weight that is not finite makes a NaN of a 0 beyond the edge.
-      if (cut || extra == nullptr) return false;
-      return run(Weighted<A>());
-    }
+    case Reducer::Filter:
+      // A weight that is not finite makes a NaN of the 0 beyond an edge.
+      return (!cut || all_finite<A>(*extra)) && run(Weighted<A>());
     case Reducer::TopKMean: {
       const double k = pr.params.level;
       i64 fewest = 1;
