@@ -335,12 +335,12 @@ static bool by_parameter(const Problem& pr, const View& x, const View& y, const 
 
 static const char* forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                            const View* lse, const View* extra, const Exec& exec) {
+  if (lse == nullptr && x.dtype < DType::i8 && small_window(pr, x, y, offsets, indices, extra, exec)) return nullptr;
   if (pr.reducer == Reducer::Mixed && x.dtype == DType::f32) return mixed<float>(pr, x, y, extra, exec), nullptr;
   if (pr.reducer == Reducer::Mixed && x.dtype == DType::f64) return mixed<double>(pr, x, y, extra, exec), nullptr;
   if ((pr.reducer == Reducer::GeM || pr.reducer == Reducer::Boltzmann) &&
       with_float_type(x.dtype, [&](auto t) { return by_parameter<decltype(t)>(pr, x, y, *extra, exec); }))
     return nullptr;
-  if (lse == nullptr && x.dtype < DType::i8 && small_window(pr, x, y, offsets, indices, extra, exec)) return nullptr;
   if (whole(pr.reducer)) return whole_window(pr, x, y, offsets, indices, extra, exec);
   return with_type(x.dtype, [&](auto t) { return forward_t<decltype(t)>(pr, x, y, offsets, indices, lse, exec); });
 }

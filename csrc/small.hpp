@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "atoms.hpp"
 #include "direct.hpp"
 #include "locals.hpp"
 
@@ -19,19 +20,22 @@ struct Beside {
   const A* weights;  // [N][L], of the kernel
 };
 
-// Rules. fill: what cells beyond the edges hold. enter: what is taken of a cell before windows are. value: of N cells
-// each; false: some lane needs exact, which is asked then.
+// Rules. parts: how many values stand for a cell; enter makes them of it, fill are those of cells beyond the edges.
+// scan, where a rule scans, sees a plane's cells before that. value: of N cells each, v and u their parts; it says
+// which lanes it does not vouch for, and if there are any, exact is asked.
 template <class A>
 struct RuleBase {
   using V = vec<A>;
   using I = vec<index_t<A>>;
   static constexpr int L = lanes<A>;
-  static constexpr bool extra = false, count = false, weights = false, enters = false;
-  A fill = A(0);
-  V enter(V x) { return x; }
+  static constexpr bool extra = false, count = false, weights = false, scans = false;
+  static constexpr int parts = 1;
+  A fill[2] = {0, 0};
+  void enter(V x, V& v, V& u) { v = u = x; }
   void begin() {}
+  void scan(V) {}
   template <int N>
-  void exact(const V (&)[N], const Beside<A>&, V&, I&) {}
+  void exact(const V (&)[N], const V (&)[N], const Beside<A>&, V&, I&) {}
 };
 
 // The cell of a draw by its share.
@@ -45,7 +49,7 @@ struct Draw : RuleBase<A> {
   explicit Draw(const Problem& pr) : whole(pr) {}
 
   template <int N>
-  bool value(const V (&x)[N], const Beside<A>& b, V& y, I& place) {
+  auto value(const V (&x)[N], const V (&)[N], const Beside<A>& b, V& y, I& place) {
     V sums[N];
     V total{};
     for (int t = 0; t < N; ++t) sums[t] = total = total + pick<false>(x[t], V{});
@@ -58,10 +62,10 @@ struct Draw : RuleBase<A> {
       drawn = here ? x[t] : drawn, place = here ? I{} + t : place;
     }
     y = with_nans<N>(drawn, x);
-    return !any_lane(((total > V{}) & ~(wanted < total)) | (y != y));
+    return ((total > V{}) & ~(wanted < total)) | (y != y);
   }
   template <int N>
-  void exact(const V (&x)[N], const Beside<A>& b, V& y, I& place) {
+  void exact(const V (&x)[N], const V (&)[N], const Beside<A>& b, V& y, I& place) {
     alignas(64) A out[L], beside[L];
     std::int32_t chosen[L];
     store(beside, b.extra);
@@ -86,11 +90,11 @@ struct ByRank : RuleBase<A> {
     for (i64 r = 0; r < n; ++r)
       if (w[r] != 0) first = first < 0 ? r : first, last = r;
     one = first == last && w[first] == 1;
-    this->fill = -std::numeric_limits<A>::infinity();
+    this->fill[0] = -std::numeric_limits<A>::infinity();
   }
 
   template <int N>
-  bool value(const V (&x)[N], const Beside<A>&, V& y, I& place) {
+  auto value(const V (&x)[N], const V (&)[N], const Beside<A>&, V& y, I& place) {
     V s[N];
     if constexpr (K > 0) {
       for (int t = 0; t < N; ++t) {
@@ -113,7 +117,7 @@ struct ByRank : RuleBase<A> {
     }
     y = with_nans<N>(y, x);
     for (int t = N - 1; t >= 0; --t) place = (x[t] == y) | ((x[t] != x[t]) & (y != y)) ? I{} + t : place;
-    return true;
+    return V{} != V{};
   }
 };
 
@@ -125,10 +129,10 @@ struct Weighted : RuleBase<A> {
   static constexpr bool weights = true;
 
   template <int N>
-  bool value(const V (&x)[N], const Beside<A>& b, V& y, I&) {
+  auto value(const V (&x)[N], const V (&)[N], const Beside<A>& b, V& y, I&) {
     y = V{};
     for (int t = 0; t < N; ++t) y = y + load<V>(b.weights + t * lanes<A>) * x[t];
-    return true;
+    return V{} != V{};
   }
 };
 
@@ -138,32 +142,32 @@ template <class A, class T, int P>
 struct Norm : RuleBase<A> {
   using typename RuleBase<A>::V;
   using typename RuleBase<A>::I;
-  static constexpr bool count = true, enters = true;
+  static constexpr bool count = true;
   static constexpr A huge = std::numeric_limits<A>::max(), least = std::numeric_limits<A>::min() * A(1e8);
   const Problem& pr;
-  const View& x;
+  const View& in;
   const bool clamp, mean;
   V few{};  // the smallest of the cells that are not 0
-  Norm(const Problem& problem, const View& in)
-      : pr(problem), x(in), clamp(pr.reducer == Reducer::PowerMean), mean(pr.reducer != Reducer::Lp) {}
+  Norm(const Problem& problem, const View& x)
+      : pr(problem), in(x), clamp(pr.reducer == Reducer::PowerMean), mean(pr.reducer != Reducer::Lp) {}
 
   static V power(V v) { return P == 2 ? v * v : v * v * v; }
   void begin() { few = V{} + huge; }
-  V enter(V v) {
+  void enter(V x, V& v, V&) {
     const V floor = splat<V, A>(A(pr.params.eps));
-    v = clamp ? (v < floor ? floor : v) : (v < A(0) ? -v : v);
-    few = pick<true>(v > A(0) ? v : V{} + huge, few);
-    return power(v);
+    x = clamp ? (x < floor ? floor : x) : (x < A(0) ? -x : x);
+    few = pick<true>(x > A(0) ? x : V{} + huge, few);
+    v = power(x);
   }
   template <int N>
-  bool value(const V (&v)[N], const Beside<A>& b, V& y, I&) {
+  auto value(const V (&v)[N], const V (&)[N], const Beside<A>& b, V& y, I&) {
     V sum = v[0];
     for (int t = 1; t < N; ++t) sum = sum + v[t];
     y = root(sum, b);
-    return !any_lane(~((sum >= least) & (sum <= huge)));
+    return ~((sum >= least) & (sum <= huge));
   }
   template <int N>
-  void exact(const V (&v)[N], const Beside<A>& b, V& y, I&) {
+  void exact(const V (&v)[N], const V (&)[N], const Beside<A>& b, V& y, I&) {
     V sum = v[0];
     for (int t = 1; t < N; ++t) sum = sum + v[t];
     // Where no power is lost, a sum of 0 is one.
@@ -172,7 +176,7 @@ struct Norm : RuleBase<A> {
     for (i64 l = 0; l < b.lanes; ++l) {
       if (far[l] == 0) continue;
       i64 o[3] = {b.o[0], b.o[1] + l, 0};
-      y[l] = A(norm(Window<T>(pr, x, b.n, b.c, o), double(P), clamp, pr.params.eps, mean));
+      y[l] = A(norm(Window<T>(pr, in, b.n, b.c, o), double(P), clamp, pr.params.eps, mean));
     }
   }
 
@@ -180,6 +184,104 @@ struct Norm : RuleBase<A> {
   V root(V sum, const Beside<A>& b) const {
     if (mean) sum = sum / b.count;
     return P == 2 ? sqrt_v(sum) : cbrt_v(sum);
+  }
+};
+
+// log of the sum (or mean) of exp(beta x), over beta, and the mean by weights of exp(beta x): both relative to the
+// plane's largest logit. Windows far below it are taken again by themselves.
+template <class A, class T, bool Soft>
+struct Exponential : RuleBase<A> {
+  using typename RuleBase<A>::V;
+  using typename RuleBase<A>::I;
+  static constexpr bool count = !Soft, scans = true;
+  static constexpr int parts = Soft ? 2 : 1;
+  static constexpr A huge = std::numeric_limits<A>::max(), least = std::numeric_limits<A>::min() * A(1e8);
+  const Problem& pr;
+  const View& in;
+  const A beta;
+  V most{};
+  A m = 0;  // the cell of the largest logit
+  bool scanned = false;
+  Exponential(const Problem& problem, const View& x) : pr(problem), in(x), beta(A(problem.params.beta)) {}
+
+  void begin() { most = V{} - huge, scanned = false; }
+  void scan(V x) {
+    x = beta < 0 ? -x : x;
+    most = pick<false>(x <= huge ? x : V{} - huge, most);
+  }
+  void enter(V x, V& v, V& u) {
+    if (!scanned) {
+      A top = -huge;
+      for (i64 l = 0; l < lanes<A>; ++l) top = std::max(top, most[l]);
+      const double shift = double(top) * std::fabs(pr.params.beta);
+      m = top == -huge || !(std::fabs(shift) < HUGE_VAL) ? A(0) : beta < 0 ? -top : top;
+      scanned = true;
+    }
+    // Close to the maximum, where weights matter, this difference is exact.
+    const V d = x - m;
+    v = exp_v(d * beta);
+    if (Soft) u = v * d;
+  }
+  template <int N>
+  auto value(const V (&v)[N], const V (&u)[N], const Beside<A>& b, V& y, I&) {
+    V total = v[0], part = u[0];
+    for (int t = 1; t < N; ++t) total = total + v[t], part = part + u[t];
+    const auto range = (total >= least) & (total <= huge);
+    if constexpr (Soft) {
+      y = part / total + m;
+      return ~(range & (part == part));
+    } else {
+      const V log = log_normal(pr.params.mean ? total / b.count : total);
+      y = (beta == 1 ? log : log / beta) + m;
+      return ~range;
+    }
+  }
+  template <int N>
+  void exact(const V (&v)[N], const V (&)[N], const Beside<A>& b, V& y, I&) {
+    V total = v[0];
+    for (int t = 1; t < N; ++t) total = total + v[t];
+    for (i64 l = 0; l < b.lanes; ++l) {
+      if (total[l] >= least && total[l] <= huge && y[l] - y[l] == 0) continue;
+      const i64 o[3] = {b.o[0], b.o[1] + l, 0};
+      const Window<T> window(pr, in, b.n, b.c, o);
+      const SoftmaxState state = softmax(window, pr.params.beta);
+      const double taps = pr.params.mean ? double(window.taps()) : 1;
+      y[l] = A(Soft ? state.value : (state.lse - ::log(taps)) / pr.params.beta);
+    }
+  }
+};
+
+// a max + (1 - a) mean, a neither 0 nor 1. A NaN is in the mean.
+template <class A>
+struct Blend : RuleBase<A> {
+  using typename RuleBase<A>::V;
+  using typename RuleBase<A>::I;
+  static constexpr bool count = true;
+  static constexpr int parts = 2;
+  const A level;
+  explicit Blend(const Problem& pr) : level(A(pr.params.level)) { this->fill[0] = -std::numeric_limits<A>::infinity(); }
+
+  template <int N>
+  static V largest(const V (&v)[N]) {
+    V top = v[0];
+    for (int t = 1; t < N; ++t) top = pick<false>(v[t], top);
+    return top;
+  }
+  template <int N>
+  auto value(const V (&v)[N], const V (&u)[N], const Beside<A>& b, V& y, I&) {
+    V sum = u[0];
+    for (int t = 1; t < N; ++t) sum = sum + u[t];
+    y = level * largest(v) + (1 - level) * (sum / b.count);
+    return sum - sum != V{};
+  }
+  // The sum may have overflowed on the way.
+  template <int N>
+  void exact(const V (&v)[N], const V (&u)[N], const Beside<A>& b, V& y, I&) {
+    constexpr A small = A(1) / 16;
+    V sum{};
+    for (int t = 0; t < N; ++t) sum = sum + u[t] * small;
+    const V again = level * largest(v) + (1 - level) * (sum / b.count / small);
+    y = y - y == V{} ? y : again;
   }
 };
 
@@ -214,14 +316,15 @@ class Small {
     rule_.begin();
     i64 pitch = x.stride[2];
     const A* cells = nullptr;
-    bool entered = false;
-    if constexpr (std::is_same_v<A, T>)
+    bool entered = false;  // cells have gone through the rule
+    if constexpr (std::is_same_v<A, T> && !Rule::scans)
       if (inside_ && x.stride[3] == 1 && columns_.out >= L && from + (height_ - 1) * pitch + width_ + 1 <= end_)
         cells = from;
     if (cells == nullptr) cells = padded(from), pitch = pitch_, entered = true;
     for (i64 o = 0; o < lines_.out; ++o) {
       const A* const top = cells + o * lines_.stride * pitch;
       beside_.o[0] = o;
+      if (entered) enter_lines(std::min(o * lines_.stride + K_ - lines_.before, cell_lines()));
       if (K_ == 2)
         columns_.stride == 1 ? row<2, 1>(top, pitch, to, entered) : row<2, 2>(top, pitch, to, entered);
       else
@@ -237,43 +340,66 @@ class Small {
     beside_.weights = w;
   }
 
-  // The plane between cells of the rule's: what is beyond the edges stays from plane to plane.
+  // Where windows find the plane's cells as the rule sees them, between those beyond the edges, which stay from plane
+  // to plane: one block for each part. Its lines are made when a window needs them.
   const A* padded(const T* from) {
-    pitch_ = width_ + 2 * L;
-    A* const block = block_.take(height_ * pitch_ + 2 * L);
-    if (!filled_) std::fill(block, block + height_ * pitch_ + 2 * L, rule_.fill);
+    pitch_ = width_ + 2 * L, part_ = height_ * pitch_ + 2 * L;
+    block_at_ = block_.take(Rule::parts * part_);
+    for (i64 k = 0; k < Rule::parts && !filled_; ++k) std::fill_n(block_at_ + k * part_, part_, rule_.fill[k]);
     filled_ = true;
-    const i64 first = columns_.before, lines = std::min(lines_.size, height_ - lines_.before),
-              n = std::min(columns_.size, width_ - first);
-    for (i64 r = 0; r < lines; ++r, from += x.stride[2]) {
-      A* const to = block + (r + lines_.before) * pitch_ + first;
-      const A* row = to;
-      if constexpr (std::is_same_v<A, T>) {
-        if (x.stride[3] == 1)
-          row = from;
-        else
-          for (i64 i = 0; i < n; ++i) to[i] = from[i * x.stride[3]];
-      } else {
-        for (i64 i = 0; i < n; ++i) to[i] = widen(from[i * x.stride[3]]);
-      }
-      if (row == to) {
-        if constexpr (Rule::enters) map_row(row, to, n, [&](V v) { return rule_.enter(v); });
-        continue;
-      }
-      const auto entered = [&](V v) {
-        if constexpr (Rule::enters)
-          return rule_.enter(v);
-        else
-          return v;
+    from_ = from, entered_ = 0;
+    if constexpr (Rule::scans)
+      for (i64 r = 0; r < cell_lines(); ++r) each_vector(cells(r), cells_in_line(), [&](V v) { rule_.scan(v); });
+    return block_at_;
+  }
+  i64 cell_lines() const { return std::min(lines_.size, height_ - lines_.before); }
+  i64 cells_in_line() const { return std::min(columns_.size, width_ - columns_.before); }
+  A* line(i64 r) const { return block_at_ + (r + lines_.before) * pitch_ + columns_.before; }
+  // A line of the input, where it is or in its place in the block.
+  const A* cells(i64 r) const {
+    const T* const row = from_ + r * x.stride[2];
+    if constexpr (std::is_same_v<A, T>)
+      if (x.stride[3] == 1) return row;
+    A* const to = line(r);
+    for (i64 i = 0; i < cells_in_line(); ++i) to[i] = A(widen(row[i * x.stride[3]]));
+    return to;
+  }
+  // Many at a time: a vector that overlaps two just written waits until they have left the core.
+  void enter_lines(i64 end) {
+    const i64 n = cells_in_line();
+    if (end <= entered_) return;
+    end += 4096 / width_;
+    for (end = std::min(end, cell_lines()); entered_ < end; ++entered_) {
+      const A* const row = cells(entered_);
+      A* const to = line(entered_);
+      const auto enter = [&](i64 i, i64 count, V cells) {
+        V v, u;
+        rule_.enter(cells, v, u);
+        put(to + i, v, count);
+        if constexpr (Rule::parts > 1) put(to + part_ + i, u, count);
       };
-      // The last vector overlaps the one before it.
-      for (i64 i = 0; n >= L && i < n; i += L) {
-        const i64 at = std::min(i, n - L);
-        store(to + at, entered(load<V>(row + at)));
-      }
-      if (n < L) store_first<A>(to, entered(load_first(row, n)), n);
+      i64 i = 0;
+      for (; i + L <= n; i += L) enter(i, L, load<V>(row + i));
+      if (i == n) continue;
+      if (row != to && n >= L)
+        enter(n - L, L, load<V>(row + n - L));
+      else
+        enter(i, n - i, first_lanes<A>(n - i) ? load_first(row + i, n - i) : V{} + row[0]);
     }
-    return block;
+  }
+  static void put(A* to, V v, i64 count) { count == L ? store(to, v) : store_first<A>(to, v, count); }
+
+  template <int K, int S>
+  static void cells_of(const A* line, i64 pitch, V (&v)[K * K]) {
+    for (int a = 0; a < K; ++a, line += pitch) {
+      if constexpr (S == 1) {
+        for (int b = 0; b < K; ++b) v[a * K + b] = load<V>(line + b);
+      } else {
+        const V low = load<V>(line), high = load<V>(line + L);
+        v[a * K] = evens(low, high), v[a * K + 1] = odds(low, high);
+        if constexpr (K == 3) v[a * K + 2] = evens(load<V>(line + 2), load<V>(line + 2 + L));
+      }
+    }
   }
 
   template <int K, int S>
@@ -287,19 +413,12 @@ class Small {
       // The last vector of a row overlaps the one before it.
       const i64 at = n >= L ? std::min(j, n - L) : j, count = std::min(L, n - at);
       V v[N];
-      for (int a = 0; a < K; ++a) {
-        const A* const line = top + a * pitch + at * S;
-        if constexpr (S == 1) {
-          for (int b = 0; b < K; ++b) v[a * K + b] = load<V>(line + b);
-        } else {
-          const V low = load<V>(line), high = load<V>(line + L);
-          v[a * K] = evens(low, high), v[a * K + 1] = odds(low, high);
-          if constexpr (K == 3) v[a * K + 2] = evens(load<V>(line + 2), load<V>(line + 2 + L));
-        }
-      }
-      if constexpr (Rule::enters)
-        if (!entered)
-          for (int t = 0; t < N; ++t) v[t] = rule_.enter(v[t]);
+      cells_of<K, S>(top + at * S, pitch, v);
+      V u[N];
+      if constexpr (Rule::parts > 1)
+        if (entered) cells_of<K, S>(top + part_ + at * S, pitch, u);
+      if (!entered)
+        for (int t = 0; t < N; ++t) rule_.enter(v[t], v[t], u[t]);
       if constexpr (Rule::extra) {
         const A* const more = static_cast<const A*>(extra_->data) + beside_.n * extra_->stride[0] +
                               beside_.c * extra_->stride[1] + o * extra_->stride[2] + at * extra_->stride[3];
@@ -312,8 +431,10 @@ class Small {
       beside_.o[1] = at, beside_.lanes = count;
       V value;
       I place{};
-      if (!rule_.template value<N>(v, beside_, value, place)) [[unlikely]]
-        rule_.template exact<N>(v, beside_, value, place);
+      auto doubtful = rule_.template value<N>(v, u, beside_, value, place);
+      if (count < L) doubtful = doubtful & first_lanes<A>(count);
+      if (any_lane(doubtful)) [[unlikely]]
+        rule_.template exact<N>(v, u, beside_, value, place);
       scatter<A>(to + at * y.stride[3], y.stride[3], count, value);
       if (offsets_ != nullptr) {
         const I skipped = load<I>(skipped_.take(0) + at) + splat<I, index_t<A>>(index_t<A>(skipped_lines * K));
@@ -338,9 +459,11 @@ class Small {
   const View *offsets_, *extra_;
   Rule rule_;
   Beside<A> beside_{};
-  i64 K_, height_, width_, pitch_ = 0;  // what the windows reach over
+  i64 K_, height_, width_, pitch_ = 0, part_ = 0;  // what the windows reach over
   bool inside_, filled_ = false;
-  const T* end_;
+  const T *end_, *from_ = nullptr;
+  A* block_at_ = nullptr;
+  i64 entered_ = 0;  // lines of the input that are in the block
   Scratch<A> block_, counts_, weights_;
   Scratch<index_t<A>> skipped_;
 };
@@ -422,6 +545,12 @@ static bool small_forward(const Problem& pr, const View& x, const View& y, const
       if (offsets != nullptr) return false;
       return p == 2 ? run(Norm<A, T, 2>(pr, x)) : p == 3 && run(Norm<A, T, 3>(pr, x));
     }
+    case Reducer::LogSumExp:
+      return run(Exponential<A, T, false>(pr, x));
+    case Reducer::Soft:
+      return run(Exponential<A, T, true>(pr, x));
+    case Reducer::Mixed:
+      return extra == nullptr && pr.params.level != 0 && pr.params.level != 1 && run(Blend<A>(pr));
     default:
       return false;
   }
