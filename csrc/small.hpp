@@ -20,20 +20,23 @@ struct Beside {
   const A* weights;  // [N][L], of the kernel
 };
 
-// Rules. parts: how many values stand for a cell; enter makes them of it, fill are those of cells beyond the edges.
-// scan, where a rule scans, sees a plane's cells before that. value: of N cells each, v and u their parts; it says
-// which lanes it does not vouch for, and if there are any, exact is asked.
+// Rules. parts: how many values stand for a cell; enter, where a rule enters, makes them of it, fill are those of cells
+// beyond the edges. scan, where a rule scans, sees a plane's cells before that. value: of N cells each, v and u their
+// parts; it says which lanes it does not vouch for, and if there are any, exact is asked.
 template <class A>
 struct RuleBase {
   using V = vec<A>;
   using I = vec<index_t<A>>;
   static constexpr int L = lanes<A>;
-  static constexpr bool extra = false, count = false, weights = false, scans = false;
+  static constexpr bool extra = false, count = false, weights = false, enters = false, scans = false, joins = false;
   static constexpr int parts = 1;
   A fill[2] = {0, 0};
-  void enter(V x, V& v, V& u) { v = u = x; }
   void begin() {}
   void scan(V) {}
+  template <int Part>
+  static V join(V a, V b) {
+    return a + b;
+  }
   template <int N>
   void exact(const V (&)[N], const V (&)[N], const Beside<A>&, V&, I&) {}
 };
@@ -142,7 +145,7 @@ template <class A, class T, int P>
 struct Norm : RuleBase<A> {
   using typename RuleBase<A>::V;
   using typename RuleBase<A>::I;
-  static constexpr bool count = true;
+  static constexpr bool count = true, enters = true, joins = true;
   static constexpr A huge = std::numeric_limits<A>::max(), least = std::numeric_limits<A>::min() * A(1e8);
   const Problem& pr;
   const View& in;
@@ -193,7 +196,7 @@ template <class A, class T, bool Soft>
 struct Exponential : RuleBase<A> {
   using typename RuleBase<A>::V;
   using typename RuleBase<A>::I;
-  static constexpr bool count = !Soft, scans = true;
+  static constexpr bool count = !Soft, enters = true, scans = true, joins = true;
   static constexpr int parts = Soft ? 2 : 1;
   static constexpr A huge = std::numeric_limits<A>::max(), least = std::numeric_limits<A>::min() * A(1e8);
   const Problem& pr;
@@ -252,36 +255,41 @@ struct Exponential : RuleBase<A> {
 };
 
 // a max + (1 - a) mean, a neither 0 nor 1. A NaN is in the mean.
-template <class A>
+template <class A, class T>
 struct Blend : RuleBase<A> {
   using typename RuleBase<A>::V;
   using typename RuleBase<A>::I;
-  static constexpr bool count = true;
+  static constexpr bool count = true, joins = true;
   static constexpr int parts = 2;
+  const Problem& pr;
+  const View& in;
   const A level;
-  explicit Blend(const Problem& pr) : level(A(pr.params.level)) { this->fill[0] = -std::numeric_limits<A>::infinity(); }
+  Blend(const Problem& problem, const View& x) : pr(problem), in(x), level(A(problem.params.level)) {
+    this->fill[0] = -std::numeric_limits<A>::infinity();
+  }
 
-  template <int N>
-  static V largest(const V (&v)[N]) {
-    V top = v[0];
-    for (int t = 1; t < N; ++t) top = pick<false>(v[t], top);
-    return top;
+  template <int Part>
+  static V join(V a, V b) {
+    return Part == 0 ? pick<false>(b, a) : a + b;
   }
   template <int N>
   auto value(const V (&v)[N], const V (&u)[N], const Beside<A>& b, V& y, I&) {
-    V sum = u[0];
-    for (int t = 1; t < N; ++t) sum = sum + u[t];
-    y = level * largest(v) + (1 - level) * (sum / b.count);
+    V top = v[0], sum = u[0];
+    for (int t = 1; t < N; ++t) top = pick<false>(v[t], top), sum = sum + u[t];
+    y = level * top + (1 - level) * (sum / b.count);
     return sum - sum != V{};
   }
   // The sum may have overflowed on the way.
   template <int N>
-  void exact(const V (&v)[N], const V (&u)[N], const Beside<A>& b, V& y, I&) {
-    constexpr A small = A(1) / 16;
-    V sum{};
-    for (int t = 0; t < N; ++t) sum = sum + u[t] * small;
-    const V again = level * largest(v) + (1 - level) * (sum / b.count / small);
-    y = y - y == V{} ? y : again;
+  void exact(const V (&)[N], const V (&)[N], const Beside<A>& b, V& y, I&) {
+    for (i64 l = 0; l < b.lanes; ++l) {
+      if (y[l] - y[l] == 0) continue;
+      const i64 o[3] = {b.o[0], b.o[1] + l, 0};
+      const Window<T> window(pr, in, b.n, b.c, o);
+      A top = -std::numeric_limits<A>::infinity(), mean = 0;
+      window.each([&](T cell) { top = std::max(top, A(widen(cell))), mean += A(widen(cell)) / 16; });
+      y[l] = level * top + (1 - level) * (mean / A(window.taps()) * 16);
+    }
   }
 };
 
@@ -318,7 +326,8 @@ class Small {
     const A* cells = nullptr;
     bool entered = false;  // cells have gone through the rule
     if constexpr (std::is_same_v<A, T> && !Rule::scans)
-      if (inside_ && x.stride[3] == 1 && columns_.out >= L && from + (height_ - 1) * pitch + width_ + 1 <= end_)
+      if (inside_ && (!Rule::enters || (K_ == 2 && columns_.stride == 2)) && x.stride[3] == 1 && columns_.out >= L &&
+          from + (height_ - 1) * pitch + width_ + 2 * L <= end_)
         cells = from;
     if (cells == nullptr) cells = padded(from), pitch = pitch_, entered = true;
     for (i64 o = 0; o < lines_.out; ++o) {
@@ -374,7 +383,10 @@ class Small {
       A* const to = line(entered_);
       const auto enter = [&](i64 i, i64 count, V cells) {
         V v, u;
-        rule_.enter(cells, v, u);
+        if constexpr (Rule::enters)
+          rule_.enter(cells, v, u);
+        else
+          v = u = cells;
         put(to + i, v, count);
         if constexpr (Rule::parts > 1) put(to + part_ + i, u, count);
       };
@@ -389,22 +401,48 @@ class Small {
   }
   static void put(A* to, V v, i64 count) { count == L ? store(to, v) : store_first<A>(to, v, count); }
 
-  template <int K, int S>
-  static void cells_of(const A* line, i64 pitch, V (&v)[K * K]) {
-    for (int a = 0; a < K; ++a, line += pitch) {
+  // The cells of L windows from `line` on: those of each row, or where rules join them those of each column.
+  template <int K, int S, int Part, int N>
+  void cells_of(const A* line, i64 pitch, bool entered, V (&v)[N]) {
+    if constexpr (Rule::joins) {
+      const auto cell = [&](i64 i) {
+        V a = load<V>(line + i), b{};
+        if constexpr (Rule::enters && K == 2 && S == 2)
+          if (!entered) rule_.enter(a, a, b);
+        return a;
+      };
+      const auto column = [&](i64 i) {
+        V a = Rule::template join<Part>(cell(i), cell(pitch + i));
+        if constexpr (K == 3) a = Rule::template join<Part>(a, cell(2 * pitch + i));
+        return a;
+      };
+      const V low = column(0), high = column(L);
       if constexpr (S == 1) {
-        for (int b = 0; b < K; ++b) v[a * K + b] = load<V>(line + b);
+        v[0] = low, v[1] = shifted<1>(low, high);
+        if constexpr (K == 3) v[2] = shifted<2>(low, high);
       } else {
-        const V low = load<V>(line), high = load<V>(line + L);
-        v[a * K] = evens(low, high), v[a * K + 1] = odds(low, high);
-        if constexpr (K == 3) v[a * K + 2] = evens(load<V>(line + 2), load<V>(line + 2 + L));
+        v[0] = evens(low, high), v[1] = odds(low, high);
+        if constexpr (K == 3) {
+          const V next = column(2 * L);
+          v[2] = shifted<1>(v[0], evens(next, next));
+        }
+      }
+    } else {
+      for (int a = 0; a < K; ++a, line += pitch) {
+        if constexpr (S == 1) {
+          for (int b = 0; b < K; ++b) v[a * K + b] = load<V>(line + b);
+        } else {
+          const V low = load<V>(line), high = load<V>(line + L);
+          v[a * K] = evens(low, high), v[a * K + 1] = odds(low, high);
+          if constexpr (K == 3) v[a * K + 2] = evens(load<V>(line + 2), load<V>(line + 2 + L));
+        }
       }
     }
   }
 
   template <int K, int S>
   void row(const A* top, i64 pitch, T* plane, bool entered) {
-    constexpr int N = K * K;
+    constexpr int N = Rule::joins ? K : K * K;
     const i64 n = columns_.out, o = beside_.o[0];
     T* const to = plane + o * y.stride[2];
     const i64 origin = window_origin(lines_, o), skipped_lines = std::max<i64>(0, -origin);
@@ -412,13 +450,9 @@ class Small {
     for (i64 j = 0; j < n; j += L) {
       // The last vector of a row overlaps the one before it.
       const i64 at = n >= L ? std::min(j, n - L) : j, count = std::min(L, n - at);
-      V v[N];
-      cells_of<K, S>(top + at * S, pitch, v);
-      V u[N];
-      if constexpr (Rule::parts > 1)
-        if (entered) cells_of<K, S>(top + part_ + at * S, pitch, u);
-      if (!entered)
-        for (int t = 0; t < N; ++t) rule_.enter(v[t], v[t], u[t]);
+      V v[N], u[N];
+      cells_of<K, S, 0>(top + at * S, pitch, entered, v);
+      if constexpr (Rule::parts > 1) cells_of<K, S, 1>(top + (entered ? part_ : 0) + at * S, pitch, entered, u);
       if constexpr (Rule::extra) {
         const A* const more = static_cast<const A*>(extra_->data) + beside_.n * extra_->stride[0] +
                               beside_.c * extra_->stride[1] + o * extra_->stride[2] + at * extra_->stride[3];
@@ -550,7 +584,7 @@ static bool small_forward(const Problem& pr, const View& x, const View& y, const
     case Reducer::Soft:
       return run(Exponential<A, T, true>(pr, x));
     case Reducer::Mixed:
-      return extra == nullptr && pr.params.level != 0 && pr.params.level != 1 && run(Blend<A>(pr));
+      return extra == nullptr && pr.params.level != 0 && pr.params.level != 1 && run(Blend<A, T>(pr, x));
     default:
       return false;
   }
