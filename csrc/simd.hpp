@@ -207,6 +207,25 @@ template <int N, class V>
   return with_nans(a, v, N);
 }
 
+// Lane i of the result is element place[i] of the pair a, b.
+template <class A, class V = vec<A>>
+static inline V elements(V a, V b, vec<index_t<A>> place) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<A, float>) return V(_mm512_permutex2var_ps(__m512(a), __m512i(place), __m512(b)));
+  if constexpr (std::is_same_v<A, double>) return V(_mm512_permutex2var_pd(__m512d(a), __m512i(place), __m512d(b)));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<A, float>) {
+    const V low = V(_mm256_permutevar8x32_ps(__m256(a), __m256i(place)));
+    const V high = V(_mm256_permutevar8x32_ps(__m256(b), __m256i(place)));
+    return place < lanes<A> ? low : high;
+  }
+#endif
+  A pair[2 * lanes<A>];
+  std::memcpy(pair, &a, sizeof a), std::memcpy(pair + lanes<A>, &b, sizeof b);
+  for (int l = 0; l < lanes<A>; ++l) a[l] = pair[place[l]];
+  return a;
+}
+
 // Lane i of the result is lane i + W (modulo the lanes).
 template <int W, class V>
 static inline V from_lane(V a) {

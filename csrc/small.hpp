@@ -20,9 +20,10 @@ struct Beside {
   const A* weights;  // [N][L], of the kernel
 };
 
-// Rules. parts: how many values stand for a cell; enter, where a rule enters, makes them of it, fill are those of cells
+// Rules. parts: how many values stand for a cell; enter, where a rule enters, makes them of it; fill are those of cells
 // beyond the edges. scan, where a rule scans, sees a plane's cells before that. value: of N cells each, v and u their
-// parts; it says which lanes it does not vouch for, and if there are any, exact is asked.
+// parts; it says which lanes it does not vouch for, and if there are any, exact is asked. A rule that joins takes the
+// cells of a column as one: value sees K of them.
 template <class A>
 struct RuleBase {
   using V = vec<A>;
