@@ -47,6 +47,8 @@ class Medians {
   using V = vec<A>;
   static constexpr i64 L = lanes<A>;
 
+  static constexpr i64 most_widened = i64(1) << 17;  // cells of a plane that is copied
+
   // Whether the problem is one for these loops; offsets are not found here.
   static bool takes(const Problem& pr, const View& x, const View& y) {
     if ((pr.reducer != Reducer::Median && pr.reducer != Reducer::Quantile) || pr.params.level != 0.5 || pr.rank != 2 ||
@@ -60,6 +62,7 @@ class Medians {
       if (end > a.size + 1) return false;
       inside &= a.before == 0 && end <= a.size;
     }
+    if (!std::is_same_v<A, T> && x.shape[2] * x.shape[3] > most_widened) return false;
     const auto between = Interpolation(pr.params.mode);
     return pr.axes[1].stride <= 2 && (inside || between == Interpolation::lower || between == Interpolation::higher);
   }

@@ -294,6 +294,7 @@ struct Blend : RuleBase<A> {
   }
 };
 
+// Planes of small windows, a vector of outputs at a time.
 template <class T, class Rule>
 class Small {
  public:
@@ -503,6 +504,9 @@ class Small {
   Scratch<index_t<A>> skipped_;
 };
 
+// Planes that are copied, and looked over for their largest cell, have to stay near the core.
+constexpr i64 most_copied = i64(1) << 17, most_scanned = i64(1) << 15;
+
 // Whether the windows are small ones in a row, a vector of them or most of one.
 static inline bool small_windows(const Problem& pr, const View& x, const View& y, i64 lanes_of_row) {
   if (pr.rank != 2 || (x.stride[1] == 1 && x.shape[1] > 1)) return false;
@@ -548,9 +552,15 @@ static bool small_forward(const Problem& pr, const View& x, const View& y, const
                           const View* extra, const Exec& exec) {
   using A = acc_t<T>;
   if (indices != nullptr || !small_windows(pr, x, y, lanes<A>)) return false;
-  const auto run = [&](const auto& rule) { return run_small<T>(pr, x, y, offsets, extra, exec, rule), true; };
-  const i64 K = pr.axes[0].kernel, cells = K * K;
+  const i64 K = pr.axes[0].kernel, cells = K * K, size = pr.axes[0].size * pr.axes[1].size;
   const bool cut = cut_off(pr);
+  const auto run = [&]<class Rule>(const Rule& rule) {
+    const bool in_place =
+        std::is_same_v<A, T> && !cut && !Rule::scans && (!Rule::enters || (K == 2 && pr.axes[1].stride == 2));
+    if (!in_place && size > (Rule::scans ? most_scanned : most_copied)) return false;
+    run_small<T>(pr, x, y, offsets, extra, exec, rule);
+    return true;
+  };
   switch (pr.reducer) {
     case Reducer::Stochastic:
       return pr.params.sample && pr.params.mode == 0 && extra != nullptr && run(Draw<A>(pr));
