@@ -506,6 +506,8 @@ class Small {
 
 // Planes that are copied, and looked over for their largest cell, have to stay near the core.
 constexpr i64 most_copied = i64(1) << 17, most_scanned = i64(1) << 15;
+// Sums over 3x3 cells win over a fold by axes on small planes only.
+constexpr i64 most_joined = 1024;
 
 // Whether the windows are small ones in a row, a vector of them or most of one.
 static inline bool small_windows(const Problem& pr, const View& x, const View& y, i64 lanes_of_row) {
@@ -557,6 +559,7 @@ static bool small_forward(const Problem& pr, const View& x, const View& y, const
   const auto run = [&]<class Rule>(const Rule& rule) {
     const bool in_place =
         std::is_same_v<A, T> && !cut && !Rule::scans && (!Rule::enters || (K == 2 && pr.axes[1].stride == 2));
+    if (Rule::joins && K == 3 && size > most_joined) return false;
     if (!in_place && size > (Rule::scans ? most_scanned : most_copied)) return false;
     run_small<T>(pr, x, y, offsets, extra, exec, rule);
     return true;
