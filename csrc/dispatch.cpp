@@ -70,18 +70,29 @@ std::atomic<const Level*>& current() {
 constexpr i64 short_row_bytes = 256;
 std::atomic<bool> chosen_by_user{std::getenv("POOLKIT_ISA") != nullptr};
 
-const KernelTable& table(const View& x, int rank, const Axis* axes) {
+// Where a row of small windows is reduced with some arithmetic, the longer vectors win as soon as it fills most of one.
+constexpr i64 small_row_bytes = 48;
+bool small_and_long(const Problem& p, i64 itemsize, const View& x) {
+  const auto small = [](const Axis& a) { return a.kind == AxisKind::sliding && a.kernel <= 3 && a.dilation == 1; };
+  return p.reducer >= Reducer::Lp && p.rank == 2 && (x.stride[1] != 1 || x.shape[1] == 1) && small(p.axes[0]) &&
+         small(p.axes[1]) && p.axes[1].stride <= 2 && p.axes[1].out * itemsize >= small_row_bytes;
+}
+
+// forward: the problem, where it is one.
+const KernelTable& table(const View& x, int rank, const Problem* forward = nullptr) {
   const Level* level = current().load(std::memory_order_relaxed);
 #if defined(__x86_64__)
   if (level->table == &avx512::kernels && !chosen_by_user.load(std::memory_order_relaxed)) {
     static const i64 sizes[] = {4, 8, 2, 2, 1, 1, 2, 4, 8};
+    const i64 itemsize = sizes[int(x.dtype)];
     i64 row = x.shape[1 + rank] * (x.stride[1] == 1 ? x.shape[1] : 1);
     // Lines that one window takes whole are one long row.
-    for (int i = rank - 1; axes != nullptr && i > 0 && axes[i].out == 1; --i) row *= x.shape[1 + i];
-    if (row * sizes[int(x.dtype)] < short_row_bytes) return avx2::kernels;
+    for (int i = rank - 1; forward != nullptr && i > 0 && forward->axes[i].out == 1; --i) row *= x.shape[1 + i];
+    if (row * itemsize < short_row_bytes && (forward == nullptr || !small_and_long(*forward, itemsize, x)))
+      return avx2::kernels;
   }
 #else
-  (void)x, (void)rank, (void)axes;
+  (void)x, (void)rank, (void)forward;
 #endif
   return *level->table;
 }
@@ -219,7 +230,7 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
     return "lse must have the output's shape and the accumulator's dtype";
   if (std::string wrong = check_extra(problem, y, extra, x.dtype); !wrong.empty()) return wrong;
   if (empty(y, problem.rank)) return {};
-  return status(table(x, problem.rank, problem.axes).forward(problem, x, y, offsets, indices, lse, extra, exec));
+  return status(table(x, problem.rank, &problem).forward(problem, x, y, offsets, indices, lse, extra, exec));
 }
 
 Status backward(const Problem& problem, const View& dy, const View& dx, const View* x, const View* y, const View* lse,
@@ -259,7 +270,7 @@ Status backward(const Problem& problem, const View& dy, const View& dx, const Vi
   if (!wrong.empty()) return wrong;
   if (!facts(problem.reducer).lse) lse = nullptr;
   if (empty(dx, problem.rank)) return {};
-  return status(table(dx, problem.rank, nullptr).backward(problem, dy, dx, x, y, lse, offsets, extra, dextra, exec));
+  return status(table(dx, problem.rank).backward(problem, dy, dx, x, y, lse, offsets, extra, dextra, exec));
 }
 
 void offset_box(const Problem& problem, i64 box[3]) {
@@ -282,13 +293,13 @@ std::string check_unpool(const View& x, const View& indices, const View& out, in
 Status unpool(const View& x, const View& indices, const View& out, int rank, const Exec& exec) {
   if (std::string wrong = check_unpool(x, indices, out, rank); !wrong.empty()) return wrong;
   if (empty(out, rank)) return {};
-  return status(table(x, rank, nullptr).unpool(x, indices, out, rank, exec));
+  return status(table(x, rank).unpool(x, indices, out, rank, exec));
 }
 
 Status unpool_backward(const View& dout, const View& indices, const View& dx, int rank, const Exec& exec) {
   if (std::string wrong = check_unpool(dx, indices, dout, rank); !wrong.empty()) return wrong;
   if (empty(dout, rank)) return {};
-  return status(table(dx, rank, nullptr).unpool_backward(dout, indices, dx, rank, exec));
+  return status(table(dx, rank).unpool_backward(dout, indices, dx, rank, exec));
 }
 
 void elementary(Elementary f, double p, const float* x, float* y, i64 n) {

@@ -1,6 +1,8 @@
 // The table of reducers that see a window whole, compiled once per instruction set.
 #include "kernels.hpp"
 #include "locals.hpp"
+#include "median.hpp"
+#include "small.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -36,11 +38,19 @@ static Atom<A>* make_atom(const Problem& pr, const View* extra) {
   return new RankSum<A>(pr);
 }
 
+// Whether it was done.
+bool small_window(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
+                  const View* extra, const Exec& exec) {
+  return with_float_type(x.dtype,
+                         [&](auto t) { return small_forward<decltype(t)>(pr, x, y, offsets, indices, extra, exec); });
+}
+
 const char* whole_window(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                          const View* extra, const Exec& exec) {
   const Extra kind = extra == nullptr ? Extra::none : facts(pr.reducer).extra;
   with_type(x.dtype, [&](auto t) {
     using T = decltype(t);
+    if (offsets == nullptr && indices == nullptr && Medians<T>::takes(pr, x, y)) return medians<T>(pr, x, y, exec);
     whole_forward<T>(pr, x, y, offsets, indices, extra, kind, exec, make_atom<whole_t<T>>);
   });
   return nullptr;

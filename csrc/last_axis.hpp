@@ -138,6 +138,8 @@ class LastAxis {
       }
     } else if (run == 1 && step_of(a) == 1 && a.kind == AxisKind::adaptive && in_segments<C>(longest(a))) {
       segments(to, block, pitch, cols.origin, n, c0, c1);
+    } else if (in_words && run == 1 && a.kind == AxisKind::starts && a.after == 0 && a.kernel <= 4 && out >= L) {
+      if constexpr (in_words) scattered(to, block, pitch, cols.origin, window, n, c0, c1);
     } else {
       const i64 step = step_of(a);
       for (i64 i = 0; i < n; ++i) {
@@ -165,6 +167,7 @@ class LastAxis {
 
  private:
   static constexpr i64 L = lanes<A>;
+  static constexpr bool in_words = sizeof(A) >= 4;
   const Grid& g;
 
   // Outputs [c0, c1) of n rows, each the join of consecutive elements of a row of the block.
@@ -185,6 +188,33 @@ class LastAxis {
         ++j;
         return segment;
       });
+    }
+  }
+
+  // The same for a few elements from places of any distance: as long as windows of a vector begin within two vectors,
+  // the windows that begin at each of these elements are joined, and those wanted taken from among them.
+  void scattered(const Lines<C>& to, Row block, i64 pitch, i64 origin, i64 window, i64 n, i64 c0, i64 c1) {
+    using I = index_t<A>;
+    const Axis& a = g.last();
+    const i64 out = c1 - c0, *const starts = a.starts + window * a.plane_stride + c0;
+    for (i64 next = 0; next < out; next += L) {
+      const i64 j = std::min(next, out - L);
+      vec<I> place{};
+      bool near = true;
+      for (i64 l = 0; l < L; ++l) {
+        const i64 apart = starts[j + l] - starts[j];
+        place[l] = I(apart), near &= apart >= 0 && apart < 2 * L;
+      }
+      Row row = block + (starts[j] - origin), dst = to.row + j;
+      for (i64 i = 0; i < n; ++i, row = row + pitch, dst = dst + to.pitch) {
+        if (!near) {
+          for (i64 l = 0; l < L; ++l) reduce_run<C>(dst, l, block + (i * pitch + starts[j + l] - origin), a.kernel);
+          continue;
+        }
+        auto low = C::get(row, 0), high = C::get(row, L);
+        for (i64 t = 1; t < a.kernel; ++t) low = C::join(low, C::get(row, t)), high = C::join(high, C::get(row, L + t));
+        C::put(dst, 0, {elements<A>(low.v, high.v, place)});
+      }
     }
   }
 

@@ -76,6 +76,11 @@ using index_t =
 // Whether any lane of a comparison holds.
 template <class M>
 static inline bool any_lane(M mask) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof mask == 64) return _mm512_test_epi64_mask(__m512i(mask), __m512i(mask)) != 0;
+#elif defined(__AVX2__)
+  if constexpr (sizeof mask == 32) return !_mm256_testz_si256(__m256i(mask), __m256i(mask));
+#endif
   std::int64_t words[sizeof mask / 8], found = 0;
   std::memcpy(words, &mask, sizeof mask);
   for (const std::int64_t word : words) found |= word;
@@ -247,6 +252,25 @@ static inline V permuted(V a, I index) {
   V to;
   for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) to[i] = a[index[i]];
   return to;
+}
+
+// Lane i of the result is element place[i] of the pair a, b.
+template <class A, class V = vec<A>>
+static inline V elements(V a, V b, vec<index_t<A>> place) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<A, float>) return V(_mm512_permutex2var_ps(__m512(a), __m512i(place), __m512(b)));
+  if constexpr (std::is_same_v<A, double>) return V(_mm512_permutex2var_pd(__m512d(a), __m512i(place), __m512d(b)));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<A, float>) {
+    const V low = V(_mm256_permutevar8x32_ps(__m256(a), __m256i(place)));
+    const V high = V(_mm256_permutevar8x32_ps(__m256(b), __m256i(place)));
+    return place < lanes<A> ? low : high;
+  }
+#endif
+  A pair[2 * lanes<A>];
+  std::memcpy(pair, &a, sizeof a), std::memcpy(pair + lanes<A>, &b, sizeof b);
+  for (int l = 0; l < lanes<A>; ++l) a[l] = pair[place[l]];
+  return a;
 }
 
 // Lane i of the result is lane i + W (modulo the lanes).

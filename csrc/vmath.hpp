@@ -91,20 +91,22 @@ static inline V to_real(I k) {
   return V(k + I(V{} + B::shifter)) - B::shifter;
 }
 
-// log(x), with the polynomial given: -inf of 0, NaN below.
-template <class V, int N, class A = scalar_of<V>>
+// log(x), with the polynomial given: -inf of 0, NaN below. Normal: of positive, finite, not denormal numbers only.
+template <bool Normal = false, class V, int N, class A = scalar_of<V>>
 static inline V log_by(V x, const double (&c)[N]) {
   using B = Bits<A>;
   using I = decltype(x < x);
   using U = vec<typename B::Unsigned, sizeof(V) / sizeof(A)>;  // AVX2 has no shift of signed 64-bit numbers
   const auto tiny = x < std::numeric_limits<A>::min();
-  I bits = I(tiny ? x * B::denormal_scale : x);
+  I bits = I(x);
+  if constexpr (!Normal) bits = I(tiny ? x * B::denormal_scale : x);
   bits = bits + (B::one - B::sqrt_half);
   I k = I(U(bits) >> B::mantissa) - B::bias;
-  k = tiny ? k - B::denormal_bits : k;
+  if constexpr (!Normal) k = tiny ? k - B::denormal_bits : k;
   bits = (bits & ((typename B::Int(1) << B::mantissa) - 1)) + B::sqrt_half;
   const V f = V(bits) - A(1), s = f / (f + A(2)), z = s * s, half = f * f * A(0.5), n = to_real<V>(k);
   const V y = n * B::ln2_high - ((half - (s * (half + polynomial(z, c) * z) + n * B::ln2_low)) - f);
+  if constexpr (Normal) return y;
   const V inf = V{} + std::numeric_limits<A>::infinity();
   const V odd = x == V{} ? -inf : x == inf ? inf : V{} + std::numeric_limits<A>::quiet_NaN();
   return (x > V{}) & (x < inf) ? y : odd;
@@ -114,6 +116,8 @@ static inline vec<float> exp_v(vec<float> x) { return exp_by(x, exp_short); }
 static inline vec<double> exp_v(vec<double> x) { return exp_by(x, exp_long); }
 static inline vec<float> log_v(vec<float> x) { return log_by(x, log_short); }
 static inline vec<double> log_v(vec<double> x) { return log_by(x, log_long); }
+static inline vec<float> log_normal(vec<float> x) { return log_by<true>(x, log_short); }
+static inline vec<double> log_normal(vec<double> x) { return log_by<true>(x, log_long); }
 
 template <class V>
 static inline V sqrt_v(V x) {
@@ -144,13 +148,15 @@ static inline vec<double> pow_v(vec<double> x, double p) {
   return x;
 }
 
-// The cube root of x >= 0, not denormal: Newton's iteration for x^(-1/3), which needs no division.
+// The cube root of x >= 0, not denormal: from x^(-1/3), which needs no division, by the first terms of the series of
+// (1 - h)^(-1/3), then a step of Newton's.
 static inline vec<float> cbrt_v(vec<float> x) {
   using V = vec<float>;
   using I = vec<std::int32_t>;
   const V third = __builtin_convertvector((I)x, V) * (1.0f / 3);
   V y = (V)(0x54a2fa8c - __builtin_convertvector(third, I));
-  for (int i = 0; i < 4; ++i) y = y * (4.0f - x * y * y * y) * (1.0f / 3);
+  const V h = 1.0f - x * y * y * y;
+  y = y + y * h * (1.0f / 3 + h * (2.0f / 9 + h * (14.0f / 81)));
   V z = x * y * y;
   z = z - (z * z * z - x) * y * y * (1.0f / 3);
   return x <= std::numeric_limits<float>::max() ? z : x;
