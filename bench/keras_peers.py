@@ -25,7 +25,7 @@ import torch
 from keras import ops
 
 import poolkit as pk
-from poolkit.bench.clock import alternate, geometric_mean, recycle_memory, set_threads
+from poolkit.bench.clock import alternate, geometric_mean, recycle_memory, sample_ns, set_threads
 from poolkit.keras import layers
 
 # name, arguments, input with the channels first
@@ -74,10 +74,25 @@ def contestants(name: str, options: dict[str, Any], x: Any) -> dict[str, Callabl
     return {**run, "copy": copying(x, one)} if np.allclose(one, other, rtol=1e-5, atol=2e-6) else None
 
 
+def least(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The least milliseconds of one call of each, called by turns."""
+    ms = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds):
+        for title, run in runs.items():
+            ms[title] = min(ms[title], sample_ns(run, 1) / 1e6)
+    return ms
+
+
 def main() -> int:
     """Print and save one row for each case and layout."""
     parser = argparse.ArgumentParser(prog="python -m bench.keras_peers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each row")
+    parser.add_argument(
+        "--least",
+        type=int,
+        default=0,
+        help="least time of so many calls, for a machine that is not idle; saves nothing",
+    )
     given = parser.parse_args()
     set_threads(1)
     recycle_memory()
@@ -96,7 +111,7 @@ def main() -> int:
                 if runs is None:
                     print(f"{title:26} Keras's values are its own")
                     continue
-                ms = alternate(runs, rounds=9, seconds=given.seconds)
+                ms = least(runs, given.least) if given.least else alternate(runs, rounds=9, seconds=given.seconds)
                 rows.append({"layer": name, **options, "shape": shape, "data_format": data_format, "ms": ms})
                 times = ms["keras"] / ms["poolkit"]
                 where = "x".join(map(str, shape))
@@ -116,6 +131,8 @@ def main() -> int:
     for name, mean in means.items():
         if mean is not None:
             print(f"{name}: geometric mean {mean:.1f}x; a copy in poolkit's place {most[name]:.1f}x")
+    if given.least:
+        return 0
     about = {"back_end": back_end, "keras": keras.__version__, "machine": platform.machine(), "threads": 1}
     path = Path(__file__).parent / "results" / f"keras-{back_end}.json"
     text = json.dumps(
