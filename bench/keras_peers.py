@@ -1,7 +1,9 @@
 """``python -m bench.keras_peers``: the layers of poolkit.keras against Keras's own of the same name, on one back end.
 
 Equality first, then alternating rounds, one thread, float32, in both layouts; on the back end that KERAS_BACKEND names,
-else on torch. Prints a table and saves it under ``bench/results``.
+else on torch. A third contestant copies as many bytes as a layer has to read and write: no layer is much quicker, so
+Keras's time over the copy's is about the most that any layer can gain. Prints a table and saves it under
+``bench/results``.
 """
 
 import argparse
@@ -12,7 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
+from poolkit.bench.with_jax import limit_threads
+
+if os.environ.setdefault("KERAS_BACKEND", "torch") == "jax":
+    limit_threads(1)  # before JAX is imported
 
 import keras
 import numpy as np
@@ -20,7 +25,7 @@ import torch
 from keras import ops
 
 import poolkit as pk
-from poolkit.bench.clock import alternate, geometric_mean, recycle_memory, set_threads
+from poolkit.bench.clock import alternate, geometric_mean, recycle_memory, sample_ns, set_threads
 from poolkit.keras import layers
 
 # name, arguments, input with the channels first
@@ -39,8 +44,15 @@ CASES: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
 )
 
 
+def copying(x: Any, y: Any) -> Callable[[], Any]:
+    """Reads and writes together as many bytes as reading x and writing y takes."""
+    size = sum(int(np.prod(one.shape)) for one in (x, y)) // 2
+    source, target = np.zeros(size, np.float32) + 1, np.zeros(size, np.float32) + 1
+    return lambda: np.copyto(target, source)
+
+
 def contestants(name: str, options: dict[str, Any], x: Any) -> dict[str, Callable[[], Any]] | None:
-    """Both layers on this input, or None where Keras's values are its own."""
+    """Both layers on this input and the copy, or None where Keras's values are its own."""
     mine, theirs = getattr(layers, name)(**options), getattr(keras.layers, name)(**options)
     back_end = keras.backend.backend()
     run: dict[str, Callable[[], Any]] = {}
@@ -59,19 +71,35 @@ def contestants(name: str, options: dict[str, Any], x: Any) -> dict[str, Callabl
         else:
             run[title] = lambda call=call: call(x)
     one, other = (np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(run[title]()))) for title in run)
-    return run if np.allclose(one, other, rtol=1e-5, atol=2e-6) else None
+    return {**run, "copy": copying(x, one)} if np.allclose(one, other, rtol=1e-5, atol=2e-6) else None
+
+
+def least(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The least milliseconds of one call of each, called by turns."""
+    ms = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds):
+        for title, run in runs.items():
+            ms[title] = min(ms[title], sample_ns(run, 1) / 1e6)
+    return ms
 
 
 def main() -> int:
     """Print and save one row for each case and layout."""
     parser = argparse.ArgumentParser(prog="python -m bench.keras_peers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each row")
+    parser.add_argument(
+        "--least",
+        type=int,
+        default=0,
+        help="least time of so many calls, for a machine that is not idle; saves nothing",
+    )
     given = parser.parse_args()
     set_threads(1)
     recycle_memory()
     back_end = keras.backend.backend()
     rows: list[dict[str, Any]] = []
-    print(f"{'layer':26} {'input':22} {'layout':9} {'poolkit ms':>10} {'keras ms':>10} {'times':>7}")
+    heads = f"{'layer':26} {'input':22} {'layout':9} {'poolkit ms':>10} {'keras ms':>10} {'times':>7}"
+    print(f"{heads} {'copy ms':>8} {'at most':>7}")
     with torch.inference_mode():
         for data_format in ("channels_first", "channels_last"):
             for name, options, shape in CASES:
@@ -83,23 +111,33 @@ def main() -> int:
                 if runs is None:
                     print(f"{title:26} Keras's values are its own")
                     continue
-                ms = alternate(runs, rounds=9, seconds=given.seconds)
+                ms = least(runs, given.least) if given.least else alternate(runs, rounds=9, seconds=given.seconds)
                 rows.append({"layer": name, **options, "shape": shape, "data_format": data_format, "ms": ms})
                 times = ms["keras"] / ms["poolkit"]
                 where = "x".join(map(str, shape))
-                print(
+                line = (
                     f"{title:26} {where:22} {data_format[9:]:9} {ms['poolkit']:10.3f} {ms['keras']:10.3f} {times:6.1f}x"
                 )
-    means = {
-        data_format: geometric_mean(
-            row["ms"]["keras"] / row["ms"]["poolkit"] for row in rows if row["data_format"] == data_format
-        )
-        for data_format in ("channels_first", "channels_last")
-    }
-    print(", ".join(f"{name}: geometric mean {mean:.1f}x" for name, mean in means.items() if mean is not None))
+                print(f"{line} {ms['copy']:8.3f} {ms['keras'] / ms['copy']:6.1f}x", flush=True)
+    means, most = (
+        {
+            data_format: geometric_mean(
+                row["ms"]["keras"] / row["ms"][of] for row in rows if row["data_format"] == data_format
+            )
+            for data_format in ("channels_first", "channels_last")
+        }
+        for of in ("poolkit", "copy")
+    )
+    for name, mean in means.items():
+        if mean is not None:
+            print(f"{name}: geometric mean {mean:.1f}x; a copy in poolkit's place {most[name]:.1f}x")
+    if given.least:
+        return 0
     about = {"back_end": back_end, "keras": keras.__version__, "machine": platform.machine(), "threads": 1}
     path = Path(__file__).parent / "results" / f"keras-{back_end}.json"
-    text = json.dumps({**about, "poolkit": pk.__version__, "geometric_mean": means, "rows": rows}, indent=1)
+    text = json.dumps(
+        {**about, "poolkit": pk.__version__, "geometric_mean": means, "copy": most, "rows": rows}, indent=1
+    )
     partial = path.with_suffix(".tmp")
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)

@@ -149,21 +149,23 @@ def run(
     reducer = reducer.on(window)
     check_dtype(dtype_of(x), reducer)
     seed, sizes = check_seed(seed), layout.sizes(x.shape)
-    if any(size is None for size in sizes):
+    # No assignment within the condition: TensorFlow's AutoGraph reads this.
+    backend = kernels.of(x) if mask is None and _compiled.get() else None
+    unknown = any(size is None for size in sizes)
+    drawn = isinstance(window, Fractional) or (reducer.draws and extra is None)
+    if backend is not None and not unknown and not drawn:  # which plans, and remembers plans, itself
+        return backend(x, window, reducer, layout, extra, return_indices)
+    if unknown:
         plan, picks = None, _picks_at_run(x, window, layout)
     else:
         plan = plan_for(window, _known(layout.logical(x.shape)), layout.rank)
         reducer.check(plan)
         picks = [pick_of(axis) for axis in plan.axes]
-    drawn = None
     if isinstance(window, Fractional) and window.random_samples is None and plan is not None:
-        drawn = samples_of(x, window, plan, layout, seed)
-        window = replace(window, random_samples=drawn)
+        window = replace(window, random_samples=samples_of(x, window, plan, layout, seed))
     if reducer.draws and extra is None:
         outs: Any = plan.out_shape if plan is not None else [ops.shape(pick.count)[0] for pick in picks]
         extra = uniforms(x, outs, layout, seed)
-    # No assignment within the condition: TensorFlow's AutoGraph reads this.
-    backend = kernels.of(x) if mask is None and _compiled.get() else None
     if backend is not None:
         return backend(x, window, reducer, layout, extra, return_indices)
     if isinstance(window, Fractional) and plan is not None:
