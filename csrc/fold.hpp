@@ -332,9 +332,10 @@ class Fold {
     }
   }
 
+  static constexpr bool takes_pairs = tuned && sizeof(A) <= 4;
   // Whether whole rows of outputs come from their lines in one pass.
   Paired pairs_at(i64 slices, i64 c0, i64 c1) const {
-    if (g.rank < 2 || c1 - c0 < L || !pairs_of(slices * longest(g.axes[g.rank - 2]))) return {};
+    if (!takes_pairs || g.rank < 2 || c1 - c0 < L || !pairs_of(slices * longest(g.axes[g.rank - 2]))) return {};
     return paired(g.last(), g.run, c0, c1);
   }
   // Output rows r .. r + n, all of whose lines exist.
@@ -352,7 +353,9 @@ class Fold {
     for (i64 i = 0; i < n; i += piece) {
       const i64 together = std::min(piece, n - i);
       for (i64 d = 0; ahead && d < s.slices; ++d) fetch_ahead<C>(from[d * taps.n], together * down, 8192);
-      pair_rows<C>(to.row + i * to.pitch, to.pitch, from, count, down, together, g.last().out, g.last().kernel, pairs);
+      if constexpr (takes_pairs)
+        pair_rows<C>(to.row + i * to.pitch, to.pitch, from, count, down, together, g.last().out, g.last().kernel,
+                     pairs);
       for (int f = 0; f < count; ++f) from[f] = from[f] + piece * down;
     }
   }

@@ -42,7 +42,8 @@ static const char* choose(const Problem& pr, const View& x, const View& y, const
     fold_extreme<T, Min, Magnitude>(pr, x, y, exec);
     return nullptr;
   }
-  if constexpr (std::is_floating_point_v<acc_t<T>> && !Magnitude)
+  // What networks train with; every form of it is compiled anew.
+  if constexpr (tuned && std::is_same_v<acc_t<T>, float> && !Min && !Magnitude)
     if (carry<T, Min>(pr, x, y, offsets, indices, exec)) return nullptr;
   const auto fold = [](const Problem& problem, const View& in, const View& out, const Exec& threads, auto magnitude) {
     fold_extreme<T, Min, decltype(magnitude)::value>(problem, in, out, threads);
@@ -141,10 +142,13 @@ static const char* backward_t(const Problem& pr, const View& dy, const View& dx,
                               const View* lse, const View* offsets, const Exec& exec) {
   if (offsets != nullptr) {
     std::atomic<bool> outside{false};
-    if (!collect<T>(pr, dy, dx, *offsets, outside, exec)) route<T>(pr, dy, dx, x, *offsets, outside, exec);
+    bool done = false;
+    if constexpr (tuned) done = collect<T>(pr, dy, dx, *offsets, outside, exec);
+    if (!done) route<T>(pr, dy, dx, x, *offsets, outside, exec);
     return outside.load() ? "indices hold an offset outside its window" : nullptr;
   }
-  if (spread<T>(pr, dy, dx, exec)) return nullptr;
+  if constexpr (tuned)
+    if (spread<T>(pr, dy, dx, exec)) return nullptr;
   Problem turned = pr;
   i64 gaps[3] = {1, 1, 1};
   const int last = pr.rank - 1;

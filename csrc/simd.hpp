@@ -24,6 +24,13 @@ inline constexpr int vector_bytes = 32;
 inline constexpr int vector_bytes = 16;
 #endif
 
+// An x86 without AVX2 is served by the plain loops: right, and not worth the time to compile every form of the others.
+#if defined(__x86_64__) && !defined(__AVX2__)
+inline constexpr bool tuned = false;
+#else
+inline constexpr bool tuned = true;
+#endif
+
 template <class A>
 inline constexpr int lanes = vector_bytes / int(sizeof(A));
 
