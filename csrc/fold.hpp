@@ -498,7 +498,7 @@ class Fold {
     const Paired pairs = whole_from_ == 0 && whole_to_ >= rows ? pairs_at(1, 0, out) : Paired{};
     const i64 pieces = find_pieces(lines.from);
     // Larger planes are better read in the order in which they lie.
-    const i64 planes_at_once = std::clamp<i64>(1024 / g.plane_src[0], 1, 16);
+    const i64 planes_at_once = std::clamp<i64>(1024 / std::max<i64>(1, std::abs(g.plane_src[0])), 1, 16);
     for (i64 p = begin; p < end; p += batch) {
       const i64 n = std::min(batch, end - p);
       const Row first = raw(source + p * g.plane_src[0] + lines.from * g.src[0] + cols.from);
@@ -512,8 +512,10 @@ class Fold {
         continue;
       }
       i64 k = pieces == 0 ? 0 : n;
-      // A row shorter than a vector is read as one.
-      while (k > 0 && width < L && first.v + (k * g.plane_src[0] + L) > source_end) --k;
+      // A row shorter than a vector is read as one, and planes may lie backwards.
+      const i64 reach = std::max<i64>(0, (lines.to - lines.from - 1) * g.src[0]) + L;
+      const auto fits = [&](i64 q) { return first.v + (q * g.plane_src[0] + reach) <= source_end; };
+      while (k > 0 && width < L && !(fits(0) && fits(k - 1))) --k;
       for (i64 q = 0; q < k; q += planes_at_once)
         join_pieces(pieces, block + (q * rows * pitch + lead), pitch, first + q * g.plane_src[0],
                     std::min(planes_at_once, k - q), width);

@@ -310,15 +310,13 @@ class Spread {
     const int h = g.rank - 2;
     const Axis& a = g.axes[h];
     const i64 out = g.last().out, step = step_of(turned_[h]), row_pitch = pitch(out);
-    // Outputs that any of the rows has seen: neither end moves back from row to row.
-    i64 seen_from = begin, seen_to = end - 1;
-    while (seen_from < end && taps(seen_from).n == 0) ++seen_from;
-    while (seen_to > seen_from && taps(seen_to).n == 0) --seen_to;
-    i64 low = 0, high = 0;
-    if (seen_from < end) {
-      const Interval last = taps(seen_to);
-      low = taps(seen_from).start, high = last.start + (last.n - 1) * step + 1;
+    // Outputs that any of the rows has seen. Dilated windows see a row's neighbour from an earlier output than itself.
+    i64 low = a.out, high = 0;
+    for (i64 r = begin; r < end; ++r) {
+      const Interval k = taps(r);
+      if (k.n > 0) low = std::min(low, k.start), high = std::max(high, k.start + (k.n - 1) * step + 1);
     }
+    low = std::min(low, high);
     const i64 lines = high - low;
     A* const block = room(std::max<i64>(1, slices.n * lines), row_pitch);
     for (i64 d = 0; d < slices.n; ++d)
