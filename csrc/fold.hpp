@@ -162,6 +162,7 @@ class Fold {
         for (i64 r = r0; r < r1; ++r) windows(stack, plane, slice, r, c0, c1, cols.from, component);
         continue;
       }
+      bool sliced = false;
       if (slices.n > 1 && slices.n * row_taps > 8) {
         const Row out = sliced_.take(width * (lines.to - lines.from));
         for (i64 h = 0; h < lines.to - lines.from; ++h) {
@@ -170,10 +171,11 @@ class Fold {
           const bool spills = source == nullptr || top.v + reach <= source_end;
           gather_.rows(out + h * width, top, slice_pitch, slices.n, width, spills ? Tail::spill : Tail::exact);
         }
-        first = out, line_pitch = width, slice_pitch = 0, slices.n = 1;
+        first = out, line_pitch = width, slice_pitch = 0, slices.n = 1, sliced = true;
       }
 
-      const bool from_memory = source != nullptr && first.v >= source && first.v < source_end;
+      // Planes may lie before the source's first element, where strides are negative.
+      const bool from_memory = source != nullptr && !sliced;
       // Tall overlapping windows: every window start at once, by doubling.
       const bool tall = R >= 2 && row_taps > 8 && regular(g.axes[R - 2], r0, r1) &&
                         row_taps >= 3 * g.axes[R - 2].stride && slices.n == 1;

@@ -100,7 +100,7 @@ static inline V log_by(V x, const double (&c)[N]) {
   const auto tiny = x < std::numeric_limits<A>::min();
   I bits = I(x);
   if constexpr (!Normal) bits = I(tiny ? x * B::denormal_scale : x);
-  bits = bits + (B::one - B::sqrt_half);
+  bits = I(U(bits) + typename B::Unsigned(B::one - B::sqrt_half));
   I k = I(U(bits) >> B::mantissa) - B::bias;
   if constexpr (!Normal) k = tiny ? k - B::denormal_bits : k;
   bits = (bits & ((typename B::Int(1) << B::mantissa) - 1)) + B::sqrt_half;
