@@ -28,6 +28,12 @@ class Case:
         grad = np.random.default_rng(1).random(y.shape, dtype=np.float32)
         return lambda: back(grad)
 
+    def moved(self) -> int:
+        """Bytes of the input and of the output; backward, of the gradient as well, and of both once more."""
+        x = np.zeros(self.shape, np.float32)
+        y = np.asarray(pk.pool(x, self.window, self.reducer, data_format=self.data_format))
+        return (x.nbytes + y.nbytes) * (2 if self.backward else 1)
+
 
 STEM, HALF, SMALL = pk.Sliding(3, 2, 1), pk.Sliding(2), pk.Sliding(3, 1, 1)
 CASES = {

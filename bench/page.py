@@ -6,10 +6,11 @@ longer of the floor and the joins at the rate at which the machine joins two arr
 """
 
 import json
-from math import ceil, log2, prod
+from math import ceil, inf, log2, prod
 from pathlib import Path
 from typing import Any
 
+from bench.kernel_cases import CASES
 from poolkit.bench.contestants import mine_beside
 from poolkit.bench.growth import SHAPE
 from poolkit.bench.report import number
@@ -183,11 +184,73 @@ def kept_goals(name: str, command: str) -> list[str]:
     return [*goals_table(goals), "", f"Measured on {facts['processor']}, {facts['isa']}, load {facts['load']:.1f}."]
 
 
+def counts_table() -> list[str]:
+    """What valgrind counted of each case of the gate, beside the bytes of its input and outputs."""
+    kept = json.loads((RESULTS / "instructions.json").read_text(encoding="utf-8"))
+    text = ["| case | input | bytes in and out | instructions | a byte |", "|---|---|---:|---:|---:|"]
+    for name, count in kept["instructions"].items():
+        case = CASES[name]
+        size = case.moved()
+        shape = "x".join(map(str, case.shape))
+        text.append(f"| {name} | {shape} | {size:,} | {count:,} | {number(count / size)} |")
+    return [*text, "", f"{kept['isa']}, {kept['compiler']}."]
+
+
+# Full runs beside that of the page: what they are called, and the options that make them.
+RUNS = {
+    "threads-2": ("two threads", "--threads 2"),
+    "threads-1-backward": ("forward and backward", "--backward"),
+    "threads-1-bfloat16": ("bfloat16", "--dtype bfloat16"),
+    "threads-1-float16": ("float16", "--dtype float16"),
+    "threads-1-int8": ("int8", "--dtype int8"),
+}
+
+
+def runs_table() -> list[str]:
+    """The headline of every other full run that is kept."""
+    text = ["| run | layers | poolkit / copy floor | torch / poolkit | slower than torch | command |"]
+    text.append("|---|---:|---:|---:|---:|---|")
+    for name, (words, options) in RUNS.items():
+        file = RESULTS / f"{name}.json"
+        if not file.exists():
+            continue
+        document = json.loads(file.read_text(encoding="utf-8"))
+        summary = next(item for item in document["summary"] if item["group"] == "headline")
+        slower = sum(entry["ms"].get("torch", inf) < entry["ms"].get("poolkit", 0) for entry in document["rows"])
+        peers = "--peers torch" if list(summary["ratios"]) == ["torch"] else ""
+        command = " ".join(filter(None, (options, peers)))
+        cells = [
+            words,
+            str(summary["rows"]),
+            number(summary["over_floor"]),
+            number(summary["ratios"].get("torch"), "x"),
+        ]
+        text.append("| " + " | ".join([*cells, str(slower), f"`{command}`"]) + " |")
+    return text
+
+
+def networks_table() -> list[str]:
+    """Whole networks with torch's poolings and with poolkit's."""
+    file = RESULTS / "end_to_end.json"
+    if not file.exists():
+        return ["Nothing is kept yet: `python -m bench.end_to_end` measures and keeps it."]
+    document = json.loads(file.read_text(encoding="utf-8"))
+    text = ["| network | phase | torch ms | poolkit ms | torch / poolkit | peak MB, torch | peak MB, poolkit |"]
+    text.append("|---|---|---:|---:|---:|---:|---:|")
+    for row in document["rows"]:
+        ms, peak = row["ms"], row["peak_rss"]
+        cells = [row["network"], row["phase"], number(ms["torch"]), number(ms["poolkit"])]
+        cells += [f"{ms['torch'] / ms['poolkit']:.2f}", *(f"{peak[one] / 1e6:.0f}" for one in ("torch", "poolkit"))]
+        text.append("| " + " | ".join(cells) + " |")
+    return text
+
+
 def tables(run: dict[str, Any]) -> dict[str, list[str]]:
     """Every table of the page, by its mark."""
     made = {name: class_table(run, name) for name in CLASSES}
     made |= {"machine": machine_line(run), "growth": growth_table(run)}
     made |= {"means": means_table(run), "slower": slower_table(run)}
+    made |= {"counts": counts_table(), "runs": runs_table(), "networks": networks_table()}
     made |= {"goals": kept_goals("goals", "goals"), "unfold": kept_goals("unfold", "unfold")}
     return made
 

@@ -74,8 +74,10 @@ def main(argv: list[str] | None = None) -> int:
     clock.set_threads(settings.threads)
     if warning := machine.busy(settings.threads):
         print(f"warning: {warning}", file=sys.stderr)
-    part = given.filter or given.kind or given.quick or given.only or given.peers is not None or given.growth
     usual = (given.dtype, given.backward, given.layout) == USUAL
+    # Beside the usual run, one with fewer peers is whole, too.
+    fewer = usual and given.threads == 1 and given.peers is not None
+    part = given.filter or given.kind or given.quick or given.only or fewer or given.growth
     results: list[measure.Result] = []
     grown: report.Growth = {}
     try:

@@ -34,10 +34,9 @@ class Divider {
       if (even_columns_) {
         scale(row, len, times * col[0]);
       } else if (g.run == 1) {
-        A* const table = divisors_.take(2 * cols).v;
+        A* const table = divisors_.take(cols).v;
         for (i64 j = 0; j < cols; ++j) table[j] = col[j] * times;
-        invert(table, cols);
-        divide_by(row, table, table + cols, cols);
+        divide_by(row, table, cols);
       } else {
         for (i64 j = 0; j < cols; ++j) scale(row + j * g.run, g.run, col[j] * times);
       }
@@ -61,40 +60,24 @@ class Divider {
   // Whole planes without a gap: one table of divisors, wrapped round so that vectors may cross from plane to plane.
   void divide_planes(A* rows, i64 planes, i64 lines, i64 cols, A outer) {
     const i64 period = lines * cols, total = planes * period;
-    A* const table = divisors_.take(2 * (period + L)).v;
-    A* const inverse = table + (period + L);
+    A* const table = divisors_.take(period + L).v;
     const A *line = line_counts_.take(0).v, *col = column_counts_.take(0).v;
     for (i64 i = 0; i < lines; ++i)
       for (i64 j = 0; j < cols; ++j) table[i * cols + j] = outer * line[i] * col[j];
     for (i64 i = 0; i < L; ++i) table[period + i] = table[i % period];
-    invert(table, period + L);
-    if (period < L) {
-      for (i64 i = 0; i < total; i += period) divide_by(rows + i, table, inverse, period);
-      return;
-    }
+    if (period < L) return divide_wrapped(rows, table, period, total);
     i64 at = 0;
     for (i64 i = 0; i + L <= total; i += L) {
-      divide_by(rows + i, table + at, inverse + at, L);
+      divide_by(rows + i, table + at, L);
       at += L;
       if (at >= period) at -= period;
     }
-    divide_by(rows + total / L * L, table + at, inverse + at, total % L);
+    divide_by(rows + total / L * L, table + at, total % L);
   }
-  // 1 / table[i] to table[n + i].
-  static void invert(A* table, i64 n) {
-    if constexpr (!std::is_integral_v<A>)
-      for (i64 i = 0; i < n; ++i) table[n + i] = 1 / table[i];
+  void divide_wrapped(A* rows, const A* table, i64 period, i64 total) {
+    for (i64 i = 0; i < total; i += period) divide_by(rows + i, table, period);
   }
-  // s / by, to the last bit, in a quarter of a division's time: the product with the rounded reciprocal is at most one
-  // step off, its remainder is exact, and what that adds is rounded once (Markstein, IBM J. Res. Dev. 34, 1990, theorem
-  // for correctly rounded quotients). Only a subnormal quotient may miss the even one of two equally near.
-  template <class V>
-  static V quotient(V s, V by, V inverse) {
-    if constexpr (!fuses) return s / by;
-    const V near = s * inverse, exact = fused(fused(-near, by, s), inverse, near);
-    return exact == exact ? exact : near;  // an infinite sum has no remainder
-  }
-  void divide_by(A* row, const A* table, [[maybe_unused]] const A* inverse, i64 n) {
+  void divide_by(A* row, const A* table, i64 n) {
     if constexpr (std::is_integral_v<A>) {
       divide_whole(row, n, [=](i64 i) { return table[i]; });
     } else {
@@ -102,7 +85,7 @@ class Divider {
       V odd = not_finite_;
       i64 i = 0;
       for (; i + L <= n; i += L) {
-        const V q = quotient(load<V>(row + i), load<V>(table + i), load<V>(inverse + i));
+        const V q = load<V>(row + i) / load<V>(table + i);
         odd += q - q;
         store(row + i, q);
       }
@@ -174,11 +157,11 @@ class Divider {
       divide_whole(row, n, [=](i64) { return by; });
     } else {
       using V = vec<A>;
-      const V divisor = splat<V, A>(by), inverse = splat<V, A>(1 / by);
+      const V divisor = splat<V, A>(by);
       V odd = not_finite_;
       i64 i = 0;
       for (; i + L <= n; i += L) {
-        const V q = quotient(load<V>(row + i), divisor, inverse);
+        const V q = load<V>(row + i) / divisor;
         odd += q - q;
         store(row + i, q);
       }

@@ -10,8 +10,6 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
 #endif
 
 namespace poolkit::POOLKIT_ISA_NS {
@@ -145,28 +143,6 @@ static inline V odds(V a, V b) {
   return [&]<std::size_t... K>(std::index_sequence<K...>) {
     return __builtin_shufflevector(a, b, int(2 * K + 1)...);
   }(std::make_index_sequence<n>{});
-}
-
-// Whether a * b + c is one instruction, rounded once.
-#if defined(__FMA__) || defined(__aarch64__)
-inline constexpr bool fuses = true;
-#else
-inline constexpr bool fuses = false;
-#endif
-// a * b + c, with one rounding where the instruction set has that.
-template <class V>
-static inline V fused(V a, V b, V c) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
-  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm512_fmadd_pd(__m512d(a), __m512d(b), __m512d(c)));
-#elif defined(__FMA__)
-  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
-  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(c)));
-#elif defined(__aarch64__)
-  if constexpr (std::is_same_v<V, vec<float>>) return V(vfmaq_f32(float32x4_t(c), float32x4_t(a), float32x4_t(b)));
-  if constexpr (std::is_same_v<V, vec<double>>) return V(vfmaq_f64(float64x2_t(c), float64x2_t(a), float64x2_t(b)));
-#endif
-  return a * b + c;
 }
 
 // b where b < a (Min) or b > a, else a: of equal or unordered operands the second one, as x86 does it in one step.

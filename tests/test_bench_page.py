@@ -60,3 +60,22 @@ def test_goals_and_what_was_not_measured_are_shown() -> None:
         "| b | x ≥ 2 | 1.00 | **no** |",
         "| c | x ≤ 1 | - | not measured |",
     ]
+
+
+def test_counts_stand_beside_the_bytes_of_their_case() -> None:
+    stem = next(line for line in page.counts_table() if line.startswith("| max 3x3/2 stem |"))
+    assert stem.split(" | ")[2] == f"{4 * 8 * (112 * 112 + 56 * 56):,}"
+
+
+def test_runs_that_are_kept_are_shown(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    assert len(page.runs_table()) == 2
+    assert "Nothing is kept" in page.networks_table()[0]
+    summary = [{"group": "headline", "rows": 2, "over_floor": 1.5, "ratios": {"torch": 8.0}}]
+    rows = [{"ms": {"torch": 1.0, "poolkit": 2.0}}, {"ms": {"poolkit": 1.0}}]
+    (tmp_path / "threads-1-int8.json").write_text(json.dumps({"summary": summary, "rows": rows}), encoding="utf-8")
+    row = {"network": "unet", "phase": "training", "ms": {"torch": 3.0, "poolkit": 2.0}}
+    row |= {"peak_rss": {"torch": 2e6, "poolkit": 1e6}}
+    (tmp_path / "end_to_end.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    assert page.runs_table()[2] == "| int8 | 2 | 1.50 | 8.00x | 1 | `--dtype int8 --peers torch` |"
+    assert page.networks_table()[2] == "| unet | training | 3.00 | 2.00 | 1.50 | 2 | 1 |"

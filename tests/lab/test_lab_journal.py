@@ -21,7 +21,9 @@ def record(key, **more):
 
 def started(python, folder, lines):
     """The command in a process of its own, after its journal has got this many lines."""
-    process = python.start(*COMMAND, "--out", folder)
+    # A shell that runs the tests in the background has them ignore the interrupt, and so would the command.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = python.start(*COMMAND, "--out", folder, code=f"{heard}; from poolkit.cli import main; main()")
     journal = folder / "trials.jsonl"
     deadline = time.monotonic() + 200
     while not (journal.exists() and journal.read_bytes().count(b"\n") >= lines):
