@@ -21,7 +21,7 @@ POOLINGS: tuple[tuple[str, tuple[int, ...], Shape], ...] = (
     ("MaxPool2d", (2,), Shape("max", 2)),
     ("MaxPool2d", (3, 2, 1), Shape("max", 2)),
     ("AvgPool2d", (2,), Shape("mean", 2)),
-    ("AvgPool2d", (3, 1, 1), Shape("mean", 2, overlapping=True)),
+    ("AvgPool2d", (3, 1, 1), Shape("mean", 2)),
     ("AdaptiveMaxPool2d", (1,), Shape("adaptive_max", 2)),
     ("AdaptiveAvgPool2d", (1,), Shape("adaptive_mean", 2, whole=True)),
     ("AdaptiveAvgPool2d", (6,), Shape("adaptive_mean", 2)),

@@ -2,7 +2,7 @@
 #include "kernels.hpp"
 #include "locals.hpp"
 #include "median.hpp"
-#include "small.hpp"
+#include "small_forward.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 

@@ -68,7 +68,7 @@ def _mean(rank: int) -> Any:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Any:
-        if not takes(input, Shape("mean", rank, overlap(kernel_size, stride)), options):
+        if not takes(input, Shape("mean", rank), options):
             return NotImplemented
         settings = (kernel_size, stride or kernel_size, padding, 1, ceil_mode, count_include_pad, divisor_override)
         return run(input, build, tuple([_plain(value) for value in settings]), rank)
@@ -82,7 +82,7 @@ def _lp(rank: int) -> Any:
     def call(
         options: Options, input: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
     ) -> Any:
-        shape = Shape("mean", rank, overlap(kernel_size, stride))
+        shape = Shape("mean", rank)
         if not options.include_different or not takes(input, shape, options):
             return NotImplemented
         settings = (kernel_size, stride or kernel_size, 0, 1, ceil_mode, norm_type)

@@ -36,7 +36,6 @@ class Shape(NamedTuple):
 
     kind: str  # "max", "mean", "adaptive_max", "adaptive_mean", "fractional", "unpool", "global_mean", "global_max"
     rank: int
-    overlapping: bool = False
     indices: bool = False
     whole: bool = False  # one window holds all
 
@@ -78,7 +77,7 @@ def sooner(x: Tensor, shape: Shape) -> bool:
     last = is_channels_last(x, shape.rank)
     size = x.numel()
     if _learns(x):
-        return not last and _sooner_with_gradient(size, math.prod(x.shape[-shape.rank :]), shape)
+        return size >= _FEWEST_WITH_GRADIENT.get((shape.kind, last, shape.whole), _NEVER)
     return size >= _FEWEST[shape.kind, last, shape.indices or shape.whole]
 
 
@@ -111,11 +110,15 @@ _FEWEST: dict[tuple[str, bool, bool], float] = {
 }
 
 
-def _sooner_with_gradient(size: int, plane: int, shape: Shape) -> bool:
-    """Forward and backward together, channels first."""
-    if shape.kind == "max":
-        return size >= 2**17
-    return shape.kind == "mean" and size >= 2**17 and (plane >= 48 * 48 or (shape.overlapping and plane >= 7 * 7))
+# The same for forward and backward together.
+_FEWEST_WITH_GRADIENT: dict[tuple[str, bool, bool], float] = {
+    ("max", False, False): 2**17,
+    ("mean", False, False): 2**17,
+    ("adaptive_max", False, True): 2**20,
+    ("adaptive_mean", False, False): 2**17,
+    ("adaptive_mean", False, True): 2**17,
+    ("adaptive_mean", True, True): 2**17,
+}
 
 
 def _learns(x: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import nn as torch_nn
 
 from poolkit import nn
 from poolkit.errors import PoolError
-from poolkit.surgery.choice import Options, Shape, all_ones, overlap, takes
+from poolkit.surgery.choice import Options, Shape, all_ones, takes
 from poolkit.surgery.classes import bare, change
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _Mean(Twin):
     stride: Any
 
     def _shape(self) -> Shape:
-        return Shape("mean", self.rank, overlap(self.kernel_size, self.stride))
+        return Shape("mean", self.rank)
 
 
 class _Lp(_Mean):
