@@ -23,20 +23,26 @@ struct TapTable {
 
 // The loops that matter, by themselves: with all that surrounds them they run out of registers. False: an offset is no
 // tap.
+
+// Windows with all their taps that follow each other `step` elements apart.
 template <class A, class T, class O>
-[[gnu::noinline]] static bool route_row(const O* tags, i64 next_tag, const T* grads, i64 next_grad, const i64* column,
-                                        i64 n, const i64* table, i64 taps, A* to) {
-  bool good = true;
-  for (i64 j = 0; j < n; ++j) {
-    const i64 t = i64(tags[j * next_tag]);
-    if (t < taps)
-      to[column[j] + table[t]] += widen(grads[j * next_grad]);
-    else
-      good = false;
-  }
-  return good;
+[[gnu::noinline]] static bool route_even(const O* tags, const T* grads, i64 step, i64 n, const i64* table, i64 taps,
+                                         A* to) {
+  O most = 0;
+  for (i64 j = 0; j < n; ++j) most = std::max(most, tags[j]);
+  if (i64(most) >= taps) return false;
+  i64 j = 0;
+  // One load for eight tags: what limits this loop is loads.
+  if constexpr (sizeof(O) == 1)
+    for (; j + 8 <= n; j += 8) {
+      std::uint64_t eight;
+      std::memcpy(&eight, tags + j, sizeof eight);
+      for (int k = 0; k < 8; ++k, to += step) to[table[eight >> 8 * k & 255]] += widen(grads[j + k]);
+    }
+  for (; j < n; ++j, to += step) to[table[tags[j]]] += widen(grads[j]);
+  return true;
 }
-// The same of windows that lack taps: only the first of each axis are there.
+// Windows that may lack taps: only the first of each axis are there.
 template <class A, class T, class O>
 [[gnu::noinline]] static bool route_clipped(const O* tags, i64 next_tag, const T* grads, i64 next_grad,
                                             const i64* column, const Interval* columns, i64 slices, i64 rows, i64 n,
@@ -93,6 +99,7 @@ class Route {
     dense_ = dense, in_place_ = std::is_same_v<A, T> && (together || dense);
     if (in_place_) std::copy(dx_, dx_ + 3, line_);
     if (!in_place_) beside_.take(cells_ * group_);
+    even_ = pr.axes[R - 1].kind == AxisKind::sliding;
     magnitude_ = pr.reducer == Reducer::Lp, plain_ = !pr.params.sample && !magnitude_ && taps_ <= TapTable::most;
     for (i64 t = 0; t < std::min(taps_, TapTable::most); ++t) {
       table_.at[t] = displacement(t);
@@ -140,7 +147,7 @@ class Route {
   i64 box_[3] = {1, 1, 1}, step_[3] = {1, 1, 1}, size_[3] = {1, 1, 1};
   i64 dy_[3] = {}, dx_[3] = {}, x_[3] = {}, tags_[3] = {}, line_[3];
   i64 taps_, cells_, group_, groups_, full_[2];
-  bool dense_, in_place_, plain_, magnitude_;
+  bool dense_, in_place_, even_, plain_, magnitude_;
   TapTable table_;
   Scratch<A> beside_;
   Scratch<i64> column_memory_;
@@ -186,11 +193,12 @@ class Route {
           good &= route_clipped(tags + from * tags_[2], tags_[2], grads + from * dy_[2], dy_[2], column_ + from,
                                 windows_[2] + from, slices, rows, to - from, table_, taps_, target);
       };
-      const i64 from = whole ? full_[0] : columns, to = whole ? full_[1] : columns;
+      const bool even = whole && even_ && tags_[2] == 1 && dy_[2] == 1;
+      const i64 from = even ? full_[0] : columns, to = even ? full_[1] : columns;
       clipped(0, from);
       if (from < to)
-        good &= route_row(tags + from * tags_[2], tags_[2], grads + from * dy_[2], dy_[2], column_ + from, to - from,
-                          table_.at, taps_, target);
+        good &= route_even(tags + from, grads + from, pr.axes[pr.rank - 1].stride * line_[2], to - from, table_.at,
+                           taps_, target + column_[from]);
       clipped(to, columns);
       return good;
     }
