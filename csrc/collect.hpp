@@ -1,5 +1,5 @@
 // The gradient of chosen taps the other way round: every cell collects from the windows that see it what they send to
-// it. Vectors of cells beside each other, where the loop of back.hpp adds to one place after the other: for windows of
+// it. Vectors of cells beside each other, where the loop of route.hpp adds to one place after the other: for windows of
 // few taps that follow each other cell by cell. Where outputs are fewer than cells, adding them one by one is quicker.
 #pragma once
 

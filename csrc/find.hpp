@@ -3,6 +3,7 @@
 #pragma once
 
 #include "blocks.hpp"
+#include "intervals.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -157,79 +158,90 @@ static inline bool windows_apart(const Problem& pr, const View& x) {
   return x.stride[1 + pr.rank] == 1 && x.stride[1] != 1 && step_of(a) == 1 && step > 2 && longest(a) >= 3;
 }
 
-// The first of n elements that is `wanted`, or a NaN where that is one; n for none.
+// The first of n elements that is `wanted`, or a NaN where that is one; -1 for none.
 template <class T>
 static inline i64 first_equal(const T* p, i64 n, acc_t<T> wanted) {
   using A = acc_t<T>;
-  i64 from = 0;
-  if constexpr (std::is_same_v<A, T> && std::is_floating_point_v<A>) {
+  if constexpr (std::is_floating_point_v<A>) {
     constexpr i64 L = lanes<A>;
-    while (from + L < n) {
-      const vec<A> v = load<vec<A>>(p + from);
-      if (any_lane((v == wanted) | ((v != v) & (vec<A>{} + wanted != vec<A>{} + wanted)))) break;
-      from += L;
+    const bool nan = wanted != wanted;
+    for (i64 from = 0; from < n; from += L) {
+      const i64 count = std::min(L, n - from);
+      vec<A> v;
+      if constexpr (std::is_same_v<A, T>) {
+        v = count == L ? load<vec<A>>(p + from) : load_first(p + from, count);
+      } else {
+        A lane[L] = {};
+        widen_all(p + from, lane, count);
+        v = load<vec<A>>(lane);
+      }
+      const i64 at = first_lane(nan ? v != v : v == vec<A>{} + wanted);
+      if (at < count) return from + at;
     }
-    n = std::min(n, from + L);
+  } else {
+    for (i64 k = 0; k < n; ++k)
+      if (p[k] == wanted) return k;
   }
-  const bool nan = wanted != wanted;
-  i64 at = -1;
-  for (i64 k = n - 1; k >= from; --k) {
-    const A v = widen(p[k]);
-    at = v == wanted || (nan && v != v) ? k : at;
-  }
-  return at;
+  return -1;
 }
 
-// As find_chosen, window by window and line by line.
+// As find_chosen, window by window and line by line; lines that a window has whole are one.
 template <class T>
 static void find_apart(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                        const Exec& exec) {
   const int R = pr.rank;
-  i64 box[3] = {1, 1, 1}, size[3] = {1, 1, 1}, out[3] = {1, 1, 1}, step[3] = {1, 1, 1}, pitch[3] = {0, 0, 0};
-  bool starts = false;
-  // Axes that are missing come first, so that the last is always 2.
+  // The missing axes come first, so that the last is always 2.
+  i64 box[3] = {1, 1, 1}, size[3] = {1, 1, 1}, step[3] = {1, 1, 1}, pitch[3] = {};
+  i64 y_step[3] = {}, tag_step[3] = {}, index_step[3] = {};
   for (int i = 0; i < R; ++i) {
     const int k = 3 - R + i;
-    box[k] = longest(pr.axes[i]), size[k] = x.shape[2 + i], out[k] = y.shape[2 + i], step[k] = step_of(pr.axes[i]);
-    pitch[k] = x.stride[2 + i];
-    starts |= pr.axes[i].plane_stride != 0;
+    box[k] = longest(pr.axes[i]), size[k] = x.shape[2 + i], step[k] = step_of(pr.axes[i]);
+    pitch[k] = x.stride[2 + i], y_step[k] = y.stride[2 + i];
+    if (offsets != nullptr) tag_step[k] = offsets->stride[2 + i];
+    if (indices != nullptr) index_step[k] = indices->stride[2 + i];
   }
-  const i64 C = x.shape[1], outs = out[0] * out[1] * out[2];
-  parallel(exec, x.shape[0] * C, std::max<i64>(1, whole_grain / std::max<i64>(1, outs * box[0] * box[1])),
-           [&](i64 begin, i64 end) {
-             Scratch<Interval> memory;
-             Interval* const windows = memory.take(out[0] + out[1] + out[2]);
-             Interval* of[3] = {windows, windows + out[0], windows + out[0] + out[1]};
-             for (i64 plane = begin; plane < end; ++plane) {
-               if (starts || plane == begin)
-                 for (int k = 0; k < 3; ++k)
-                   for (i64 j = 0; j < out[k]; ++j)
-                     of[k][j] = k < 3 - R ? Interval{0, 1} : interval(pr.axes[k - (3 - R)], j, starts ? plane : 0);
-               const i64 n = plane / C, c = plane % C;
-               const T* const cells = static_cast<const T*>(x.data) + n * x.stride[0] + c * x.stride[1];
-               for (i64 o = 0; o < outs; ++o) {
-                 const i64 place[3] = {o / (out[1] * out[2]), o / out[2] % out[1], o % out[2]};
-                 const Interval kd = of[0][place[0]], kh = of[1][place[1]], kw = of[2][place[2]];
-                 const i64* const at_axes = place + 3 - R;
-                 T* const to = static_cast<T*>(y.data) + place_of(y, R, n, c, at_axes);
-                 const acc_t<T> wanted = widen(*to);
-                 i64 tap = 0, cell = 0;
-                 const T* found = nullptr;
-                 for (i64 line = 0; line < kd.n * kh.n && found == nullptr; ++line) {
-                   const i64 d = line / kh.n, h = line % kh.n;
-                   const i64 row = kd.start + d * step[0], column = kh.start + h * step[1];
-                   const T* const p = cells + row * pitch[0] + column * pitch[1] + kw.start;
-                   const i64 w = first_equal(p, kw.n, wanted);
-                   if (w < 0) continue;
-                   found = p + w, tap = (d * box[1] + h) * box[2] + w;
-                   cell = (row * size[1] + column) * size[2] + kw.start + w;
-                 }
-                 if (found != nullptr) *to = *found;
-                 if (offsets != nullptr) put_offset(*offsets, place_of(*offsets, R, n, c, at_axes), tap);
-                 if (indices != nullptr) static_cast<i64*>(indices->data)[place_of(*indices, R, n, c, at_axes)] = cell;
-               }
-             }
-           });
+  const bool joined = box[2] == size[2] && pitch[1] == size[2] && step[1] == 1;
+  i64 outs = 1;
+  for (int i = 0; i < R; ++i) outs *= y.shape[2 + i];
+  const i64 C = x.shape[1], grain = std::max<i64>(1, whole_grain / std::max<i64>(1, outs * box[0] * box[1]));
+  parallel(exec, x.shape[0] * C, grain, [&](i64 begin, i64 end) {
+    Intervals windows(pr);
+    for (i64 plane = begin; plane < end; ++plane) {
+      windows.turn_to(plane);
+      const i64 n = plane / C, c = plane % C;
+      const auto first = [&](const View& v) { return n * v.stride[0] + c * v.stride[1]; };
+      const T* const cells = static_cast<const T*>(x.data) + first(x);
+      T* const values = static_cast<T*>(y.data) + first(y);
+      const i64 tags = offsets != nullptr ? first(*offsets) : 0, places = indices != nullptr ? first(*indices) : 0;
+      const auto cell_of = [&](i64 slice, i64 line) { return (slice * size[1] + line) * size[2]; };
+      const auto window = [&](i64 a, i64 b, i64 j) {
+        const Interval kd = windows[0][a], kh = windows[1][b], kw = windows[2][j];
+        const bool one_line = joined && kw.n == size[2];
+        const i64 lines = one_line ? 1 : kh.n, length = one_line ? kh.n * kw.n : kw.n;
+        T* const to = values + a * y_step[0] + b * y_step[1] + j * y_step[2];
+        const acc_t<T> wanted = widen(*to);
+        // The slice and line that it is in, and where in that.
+        i64 slice = 0, line = 0, at = -1;
+        const T* found = to;
+        for (i64 d = 0; d < kd.n && at < 0; ++d)
+          for (i64 h = 0; h < lines && at < 0; ++h) {
+            const i64 row = kd.start + d * step[0], column = kh.start + h * step[1];
+            const T* const p = cells + row * pitch[0] + column * pitch[1] + kw.start;
+            at = first_equal(p, length, wanted);
+            if (at >= 0) found = p + at, line = h, slice = d;
+          }
+        *to = *found;
+        const i64 column = std::max<i64>(at, 0), tap = (slice * box[1] + line) * box[2] + column;
+        if (offsets != nullptr) put_offset(*offsets, tags + a * tag_step[0] + b * tag_step[1] + j * tag_step[2], tap);
+        if (indices != nullptr)
+          static_cast<i64*>(indices->data)[places + a * index_step[0] + b * index_step[1] + j * index_step[2]] =
+              at < 0 ? 0 : cell_of(kd.start + slice * step[0], kh.start + line * step[1]) + kw.start + column;
+      };
+      for (i64 a = 0; a < windows.out(0); ++a)
+        for (i64 b = 0; b < windows.out(1); ++b)
+          for (i64 j = 0; j < windows.out(2); ++j) window(a, b, j);
+    }
+  });
 }
 
 // Large windows axis by axis: the last axis' own extremes with their places in a line, then the first line among those.

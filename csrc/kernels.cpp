@@ -2,6 +2,7 @@
 
 #include "carry.hpp"
 #include "collect.hpp"
+#include "route.hpp"
 #include "spread.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {

@@ -92,6 +92,24 @@ static inline bool any_lane(M mask) {
   return found != 0;
 }
 
+// The first lane in which a comparison holds; the number of lanes where none does.
+template <class M>
+static inline int first_lane(M mask) {
+  constexpr int n = sizeof mask / sizeof(mask[0]);
+#if defined(__AVX512F__)
+  if constexpr (n == 16 && sizeof mask == 64)
+    return __builtin_ctz(_mm512_test_epi32_mask(__m512i(mask), __m512i(mask)) | 0x10000);
+  if constexpr (n == 8 && sizeof mask == 64)
+    return __builtin_ctz(_mm512_test_epi64_mask(__m512i(mask), __m512i(mask)) | 0x100);
+#elif defined(__AVX2__)
+  if constexpr (n == 8 && sizeof mask == 32) return __builtin_ctz(_mm256_movemask_ps(__m256(mask)) | 0x100);
+  if constexpr (n == 4 && sizeof mask == 32) return __builtin_ctz(_mm256_movemask_pd(__m256d(mask)) | 0x10);
+#endif
+  for (int l = 0; l < n; ++l)
+    if (mask[l]) return l;
+  return n;
+}
+
 // n elements, 0 <= n <= lanes, in the first lanes; the others are 0, and nothing beyond the n is read.
 template <class A>
 static inline vec<A> load_first(const A* p, i64 n) {
