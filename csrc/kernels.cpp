@@ -279,7 +279,8 @@ static bool by_parameter(const Problem& pr, const View& x, const View& y, const 
     parameter(c);
     const auto cut = [&](const View& v) { return one ? v : part_of(v, 0, v.shape[0], c, 1, itemsize_of(v.dtype)); };
     const View in = cut(x), out = cut(y);
-    forward_t<T>(each, in, out, nullptr, nullptr, nullptr, exec);
+    if (!small_window(each, in, out, nullptr, nullptr, nullptr, exec))
+      forward_t<T>(each, in, out, nullptr, nullptr, nullptr, exec);
   }
   return true;
 }
