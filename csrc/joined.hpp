@@ -3,8 +3,6 @@
 // over a block in between. The few windows whose result leaves the range are taken again by themselves.
 #pragma once
 
-#include <bit>
-
 #include "atoms.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
@@ -210,24 +208,25 @@ class Joined {
     form_ = square && (K == 2 || K == 3) ? K : 0;
     plain_ = storage_.plain && x.stride[3] == 1;
     straight_ = plain_ && storage_.write == nullptr && form_ == 2 && S == 2 && lines_.stride >= 2 && whole && n >= L;
-    const i64 vectors = ceil_div(n, L);
-    pitch_ = (vectors + 1) * S * L;
-    slots_ = i64(std::bit_ceil(std::uint64_t(lines_.kernel + lines_.stride)));
-    while (2 * slots_ * pitch_ * Rule::parts <= 3072 && slots_ < lines_.size) slots_ *= 2;
-    part_ = slots_ * pitch_;
+    row_ = ceil_div(n, L) * L;
+    pitch_ = row_ * S + (width_ > row_ * S ? S * L : 0);
+    const i64 down = lines_.stride, all = (lines_.out - 1) * down + lines_.kernel;
+    const i64 held = std::max(3072 / (pitch_ * Rule::parts), 2 * lines_.kernel + down);
+    most_ = (std::min(held, all) - lines_.kernel) / down + 1;
+    part_ = ((most_ - 1) * down + lines_.kernel) * pitch_ + 2 * L;
     if (!straight_) {
-      block_ = block_memory_.take(Rule::parts * (part_ + pitch_));
-      for (int k = 0; k < Rule::parts; ++k) std::fill_n(block_ + k * (part_ + pitch_), part_ + pitch_, rule_.fill[k]);
+      block_ = block_memory_.take(Rule::parts * part_);
+      for (int k = 0; k < Rule::parts; ++k) std::fill_n(block_ + k * part_, part_, rule_.fill[k]);
       copy_ = copy_memory_.take(cells_ + L);
     }
-    if (storage_.write != nullptr) row_ = row_memory_.take(vectors * L);
+    if (storage_.write != nullptr) written_ = written_memory_.take(most_ * row_);
     // One over the cells that exist, for every number of lines.
-    const i64 row = vectors * L;
-    A* const inverses = inverses_memory_.take((lines_.kernel + 1) * row);
-    for (i64 j = 0; j < row; ++j) {
+    A* const inverses = inverses_memory_.take((lines_.kernel + 1) * row_);
+    for (i64 j = 0; j < row_; ++j) {
       const A columns = A(interval(columns_, std::min(j, n - 1), 0).n);
-      for (i64 t = 1; t <= lines_.kernel; ++t) inverses[t * row + j] = 1 / (A(t) * columns);
+      for (i64 t = 1; t <= lines_.kernel; ++t) inverses[t * row_ + j] = 1 / (A(t) * columns);
     }
+    inverses_ = inverses;
   }
 
   // Rows [begin, end) of outputs of a plane.
@@ -253,22 +252,20 @@ class Joined {
     const i64 at = n_ * x.stride[0] + c_ * x.stride[1] + r * x.stride[2];
     return plain_ ? static_cast<const A*>(x.data) + at : storage_.read(x, at, cells_, x.stride[3], copy_);
   }
-  // Where windows find line r, between those of the edges.
-  A* slot(i64 r) const { return block_ + (r & (slots_ - 1)) * pitch_; }
-  // Many lines at a time: a vector that overlaps two just written waits until they have left the core.
-  void enter(i64 end) {
+  // Lines [from, to) raised into the block, where `at` is the first one's place between those beyond the edges.
+  void enter(i64 from, i64 to, A* at) {
     // The compiler cannot see that what is written is none of these.
     const Rule rule = rule_;
     auto notes = notes_;
-    const i64 n = cells_, part = part_ + pitch_;
-    for (; entered_ < end; ++entered_) {
-      const A* const row = read(entered_);
-      A* const to = slot(entered_) + columns_.before;
+    const i64 n = cells_, part = part_;
+    at += columns_.before;
+    for (; from < to; ++from, at += pitch_) {
+      const A* const row = read(from);
       const auto one = [&](i64 i, V cells, i64 count) {
         Parts p;
         rule.enter(cells, p.v, notes);
         for (int k = 0; k < Rule::parts; ++k)
-          count == L ? store(to + k * part + i, p.v[k]) : store_first<A>(to + k * part + i, p.v[k], count);
+          count == L ? store(at + k * part + i, p.v[k]) : store_first<A>(at + k * part + i, p.v[k], count);
       };
       i64 i = 0;
       for (; i + L <= n; i += L) one(i, load<V>(row + i), L);
@@ -280,38 +277,56 @@ class Joined {
     }
     notes_ = notes;
   }
+  // The lines [origin, origin + n) that windows see, of which the first `kept` are the last ones of the block before.
+  void hold(i64 origin, i64 n, i64 kept) {
+    for (int k = 0; k < Rule::parts; ++k) {
+      A* const part = block_ + k * part_;
+      std::copy_n(part + most_ * lines_.stride * pitch_, kept * pitch_, part);
+      for (i64 i = kept; i < n; ++i)
+        if (origin + i < 0 || origin + i >= lines_.size) std::fill_n(part + i * pitch_, pitch_, rule_.fill[k]);
+    }
+    const i64 from = std::max<i64>(0, origin + kept);
+    enter(from, std::min(lines_.size, origin + n), block_ + (from - origin) * pitch_);
+  }
 
   // False: the rule wants to look at the block first.
   bool outputs(i64 begin, i64 end) {
-    const i64 K = lines_.kernel;
-    entered_ = std::max<i64>(0, window_origin(lines_, begin));
-    const A* const none = block_ + part_;
-    for (i64 o = begin; o < end; ++o) {
-      const i64 origin = window_origin(lines_, o), to = std::min(lines_.size, origin + K);
-      if (!straight_ && entered_ < to) {
-        const i64 last = std::min(lines_.size, window_origin(lines_, end - 1) + K);
-        enter(std::min(last, std::max<i64>(0, origin) + slots_));
-      }
-      const A* line[most_side];
-      for (i64 t = 0; t < K; ++t) {
-        const i64 r = origin + t;
-        line[t] = r < 0 || r >= lines_.size ? none : straight_ ? read(r) : slot(r);
-      }
-      o_ = o;
-      inverses_ = inverses_memory_.take(0) + (to - std::max<i64>(0, origin)) * ceil_div(columns_.out, L) * L;
+    const i64 K = lines_.kernel, S = lines_.stride, whole_to = (lines_.size - K + lines_.before) / S + 1;
+    // Many lines at a time: a vector that overlaps two just written waits until they have left the core.
+    const i64 most = straight_ ? end - begin : most_;
+    const i64 pitch = straight_ ? x.stride[2] : pitch_, out_pitch = written_ == nullptr ? y.stride[2] : row_;
+    for (i64 o = begin; o < end; o += most) {
+      const i64 n = std::min(most, end - o), origin = window_origin(lines_, o);
       const i64 at = n_ * y.stride[0] + c_ * y.stride[1] + o * y.stride[2];
-      A* const out = storage_.write == nullptr ? static_cast<A*>(y.data) + at : row_;
-      if (!row_of(line, out)) return false;
-      if (storage_.write != nullptr) storage_.write(y, at, columns_.out, y.stride[3], row_);
+      const A* const top = straight_ ? read(origin) : block_;
+      A* const out = written_ == nullptr ? static_cast<A*>(y.data) + at : written_;
+      if (!straight_) hold(origin, (n - 1) * S + K, o > begin ? K - S : 0);
+      for (i64 r = 0, alike; r < n; r += alike) {
+        const i64 lines = interval(lines_, o + r, 0).n;
+        alike = lines == K ? std::min(n, whole_to - o) - r : 1;
+        if (!windows(top + r * S * pitch, pitch, out + r * out_pitch, out_pitch, o + r, alike, lines)) return false;
+      }
+      for (i64 r = 0; r < n && written_ != nullptr; ++r)
+        storage_.write(y, at + r * y.stride[2], columns_.out, y.stride[3], written_ + r * row_);
     }
     return true;
   }
-  bool row_of(const A* const* line, A* out) {
-    if (straight_) return row<2, 2, true>(line, out);
-    const bool one = columns_.stride == 1;
-    if (form_ == 2) return one ? row<2, 1, false>(line, out) : row<2, 2, false>(line, out);
-    if (form_ == 3) return one ? row<3, 1, false>(line, out) : row<3, 2, false>(line, out);
-    if constexpr (any_side) return one ? row<0, 1, false>(line, out) : row<0, 2, false>(line, out);
+  bool windows(const A* top, i64 pitch, A* out, i64 out_pitch, i64 o, i64 rows, i64 lines) {
+    const A* const inverses = inverses_ + lines * row_;
+    const auto go = [&]<int K, int S, bool Straight>(std::integral_constant<int, K>, std::integral_constant<int, S>,
+                                                     std::bool_constant<Straight>) {
+      return rows_of<K, S, Straight>(top, pitch, out, out_pitch, o, rows, inverses);
+    };
+    constexpr std::integral_constant<int, 0> any;
+    constexpr std::integral_constant<int, 1> one;
+    constexpr std::integral_constant<int, 2> two;
+    constexpr std::integral_constant<int, 3> three;
+    constexpr std::false_type held;
+    const bool dense = columns_.stride == 1;
+    if (straight_) return go(two, two, std::true_type{});
+    if (form_ == 2) return dense ? go(two, one, held) : go(two, two, held);
+    if (form_ == 3) return dense ? go(three, one, held) : go(three, two, held);
+    if constexpr (any_side) return dense ? go(any, one, held) : go(any, two, held);
     return true;
   }
 
@@ -326,20 +341,20 @@ class Joined {
     return p;
   }
 
-  // K: the kernel's sides; 0: any. S: the distance of windows. Straight: the lines hold cells as they are.
+  // So many rows of outputs, from o on, whose windows begin in the lines from top on. K: the kernel's sides; 0: any.
+  // S: the distance of windows along a row. Straight: the lines hold cells as they are.
   template <int K, int S, bool Straight>
-  [[gnu::noinline]] bool row(const A* const* line, A* out) {
+  [[gnu::noinline]] bool rows_of(const A* top, i64 pitch, A* out, i64 out_pitch, i64 o, i64 rows, const A* inverses) {
     const Rule rule = rule_;
     auto notes = notes_;
-    const i64 part = part_ + pitch_;
-    const A* const inverses = inverses_;
     const i64 n = columns_.out, down = K > 0 ? K : lines_.kernel, along = K > 0 ? K : columns_.kernel;
+    const i64 part = part_, width = width_, step = lines_.stride * pitch;
     const auto cells = [&](i64 t, i64 i) {
       Parts p;
       if constexpr (Straight)
-        rule.enter(load<V>(line[t] + i), p.v, notes);
+        rule.enter(load<V>(top + t * pitch + i), p.v, notes);
       else
-        for (int k = 0; k < Rule::parts; ++k) p.v[k] = load<V>(line[t] + k * part + i);
+        for (int k = 0; k < Rule::parts; ++k) p.v[k] = load<V>(top + k * part + t * pitch + i);
       return p;
     };
     // Those of columns i, i + 1, ... joined.
@@ -365,53 +380,56 @@ class Joined {
       return f;
     };
     constexpr bool apart = K > 0 && K <= S;
-    Firsts now;
-    if constexpr (!apart) now = firsts(0);
-    for (i64 j = 0; j < n; j += L) {
-      // Straight from memory the last vector overlaps the one before it: nothing beyond a row is read.
-      const i64 at = Straight ? std::min(j, n - L) : j, count = std::min(L, n - at);
-      Firsts next;
-      if constexpr (apart)
-        now = firsts(at);
-      else
-        next = width_ > S * (j + L) ? firsts(j + L) : now;
-      Parts sum = now.p[0];
-      if constexpr (K > 0) {
-        if constexpr (K > 1) join(sum, shifted_by<1 / S>(now.p[1 % S], next.p[1 % S]));
-        if constexpr (K > 2) join(sum, shifted_by<2 / S>(now.p[0], next.p[0]));
-      } else {
-        for (i64 t = 1; t < along; ++t) {
-          const vec<index_t<A>> place = iota_ + index_t<A>(t / S);
-          Parts p;
-          for (int k = 0; k < Rule::parts; ++k) p.v[k] = elements<A>(now.p[t % S].v[k], next.p[t % S].v[k], place);
-          join(sum, p);
-        }
-      }
-      V value;
-      auto doubtful = rule.value(sum.v, load<V>(inverses + at), value);
-      if (count < L) doubtful = doubtful & first_lanes<A>(count);
-      if (any_lane(doubtful)) [[unlikely]] {
-        doubtful = doubtful & ~rule.vouched(sum.v, notes);
-        if (!any_lane(doubtful)) {
-        } else if (!looked_) {
-          return false;
+    const auto live = first_lanes<A>(n % L == 0 || Straight ? L : n % L);
+    for (i64 r = 0; r < rows; ++r, top += step, out += out_pitch) {
+      Firsts now;
+      if constexpr (!apart) now = firsts(0);
+      for (i64 j = 0; j < n; j += L) {
+        // Straight from memory the last vector overlaps the one before it: nothing beyond a row is read.
+        const i64 at = Straight ? std::min(j, n - L) : j;
+        const bool full = Straight || j + L <= n;
+        Firsts next;
+        if constexpr (apart)
+          now = firsts(at);
+        else
+          next = width > S * (j + L) ? firsts(j + L) : now;
+        Parts sum = now.p[0];
+        if constexpr (K > 0) {
+          if constexpr (K > 1) join(sum, shifted_by<1 / S>(now.p[1 % S], next.p[1 % S]));
+          if constexpr (K > 2) join(sum, shifted_by<2 / S>(now.p[0], next.p[0]));
         } else {
-          alone(doubtful, at, count, value);
+          for (i64 t = 1; t < along; ++t) {
+            const vec<index_t<A>> place = iota_ + index_t<A>(t / S);
+            Parts p;
+            for (int k = 0; k < Rule::parts; ++k) p.v[k] = elements<A>(now.p[t % S].v[k], next.p[t % S].v[k], place);
+            join(sum, p);
+          }
         }
+        V value;
+        auto doubtful = rule.value(sum.v, load<V>(inverses + at), value);
+        if (!full) doubtful = doubtful & live;
+        if (any_lane(doubtful)) [[unlikely]] {
+          doubtful = doubtful & ~rule.vouched(sum.v, notes);
+          if (any_lane(doubtful)) {
+            if (!looked_) return false;
+            value = alone(doubtful, o + r, at, full ? L : n - at, value);
+          }
+        }
+        full ? store(out + at, value) : store_first<A>(out + at, value, n - at);
+        if constexpr (!apart) now = next;
       }
-      count == L ? store(out + at, value) : store_first<A>(out + at, value, count);
-      if constexpr (!apart) now = next;
     }
     if constexpr (Straight) notes_ = notes;
     return true;
   }
   template <class M>
-  [[gnu::noinline]] void alone(const M& doubtful, i64 at, i64 count, V& value) const {
+  [[gnu::noinline]] V alone(const M& doubtful, i64 line, i64 at, i64 count, V value) const {
     for (i64 l = 0; l < count; ++l) {
       if (doubtful[l] == 0) continue;
-      const i64 o[3] = {o_, at + l, 0};
+      const i64 o[3] = {line, at + l, 0};
       value[l] = A(storage_.alone(pr_, x, n_, c_, o));
     }
+    return value;
   }
 
   static constexpr auto first_places() {
@@ -426,12 +444,13 @@ class Joined {
   Rule rule_;
   typename Rule::Notes notes_;
   const vec<index_t<A>> iota_ = first_places();
-  i64 width_, cells_, form_, pitch_, slots_, part_;  // width_: columns that windows reach over
+  i64 width_, cells_, form_;       // width_: columns that windows reach over
+  i64 row_, pitch_, part_, most_;  // rows of outputs that a block holds the lines of
   bool plain_, straight_, looked_ = false;
-  const A* inverses_ = nullptr;
-  A *block_ = nullptr, *copy_ = nullptr, *row_ = nullptr;
-  i64 n_ = 0, c_ = 0, o_ = 0, entered_ = 0;
-  Scratch<A> block_memory_, copy_memory_, row_memory_, inverses_memory_;
+  const A* inverses_;
+  A *block_ = nullptr, *copy_ = nullptr, *written_ = nullptr;
+  i64 n_ = 0, c_ = 0;
+  Scratch<A> block_memory_, copy_memory_, written_memory_, inverses_memory_;
 };
 
 template <class A, class Rule>
