@@ -257,10 +257,12 @@ class Joined {
     // The compiler cannot see that what is written is none of these.
     const Rule rule = rule_;
     auto notes = notes_;
-    const i64 n = cells_, part = part_;
+    const i64 n = cells_, part = part_, pitch = pitch_, down = x.stride[2];
+    const bool plain = plain_;
     at += columns_.before;
-    for (; from < to; ++from, at += pitch_) {
-      const A* const row = read(from);
+    const A* const first = read(from) - from * down;
+    for (; from < to; ++from, at += pitch) {
+      const A* const row = plain ? first + from * down : read(from);
       const auto one = [&](i64 i, V cells, i64 count) {
         Parts p;
         rule.enter(cells, p.v, notes);
@@ -285,8 +287,8 @@ class Joined {
       for (i64 i = kept; i < n; ++i)
         if (origin + i < 0 || origin + i >= lines_.size) std::fill_n(part + i * pitch_, pitch_, rule_.fill[k]);
     }
-    const i64 from = std::max<i64>(0, origin + kept);
-    enter(from, std::min(lines_.size, origin + n), block_ + (from - origin) * pitch_);
+    const i64 from = std::max<i64>(0, origin + kept), to = std::min(lines_.size, origin + n);
+    if (from < to) enter(from, to, block_ + (from - origin) * pitch_);
   }
 
   // False: the rule wants to look at the block first.
@@ -423,7 +425,7 @@ class Joined {
     return true;
   }
   template <class M>
-  [[gnu::noinline]] V alone(const M& doubtful, i64 line, i64 at, i64 count, V value) const {
+  [[gnu::noinline]] V alone(M doubtful, i64 line, i64 at, i64 count, V value) const {
     for (i64 l = 0; l < count; ++l) {
       if (doubtful[l] == 0) continue;
       const i64 o[3] = {line, at + l, 0};
