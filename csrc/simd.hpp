@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -77,6 +78,13 @@ static inline auto first_lanes(i64 n) {
 template <class A>
 using index_t =
     std::conditional_t<sizeof(A) == 8, std::int64_t, std::conditional_t<sizeof(A) == 4, std::int32_t, std::int16_t>>;
+
+// |x|, of -0 as well.
+template <class A>
+static inline vec<A> absolute(vec<A> x) {
+  using I = vec<index_t<A>>;
+  return vec<A>(I(x) & (I{} + std::numeric_limits<index_t<A>>::max()));
+}
 
 // Whether any lane of a comparison holds.
 template <class M>
