@@ -76,8 +76,10 @@ constexpr i64 small_row_bytes = 48;
 bool small_and_long(const Problem& p, i64 itemsize, const View& x) {
   const i64 side = p.reducer <= Reducer::Soft ? 9 : 3;
   const auto small = [&](const Axis& a) { return a.kind == AxisKind::sliding && a.kernel <= side && a.dilation == 1; };
-  return p.reducer >= Reducer::Lp && p.rank == 2 && (x.stride[1] != 1 || x.shape[1] == 1) && small(p.axes[0]) &&
-         small(p.axes[1]) && p.axes[1].stride <= 2 && p.axes[1].out * itemsize >= small_row_bytes;
+  const bool narrow_mean = p.reducer == Reducer::Mean && itemsize <= 2;
+  return (p.reducer >= Reducer::Lp || narrow_mean) && p.rank == 2 && (x.stride[1] != 1 || x.shape[1] == 1) &&
+         small(p.axes[0]) && small(p.axes[1]) && p.axes[1].stride <= 2 &&
+         p.axes[1].out * std::max<i64>(itemsize, 4) >= small_row_bytes;
 }
 
 // forward: the problem, where it is one.

@@ -1,168 +1,12 @@
-// Windows along rows whose cells are joined: powers, exponentials, a blend of maximum and mean. Each cell is raised
-// once, on its way from memory to the first window that sees it, and stays in level 1 until the last one has: no pass
-// over a block in between. The few windows whose result leaves the range are taken again by themselves.
+// Windows along rows whose cells are joined. Each cell is raised once, on its way from memory to the first window that
+// sees it, and stays in level 1 until the last one has: no pass over a block in between. The few windows whose result
+// leaves the range are taken again by themselves.
 #pragma once
 
-#include "atoms.hpp"
+#include "joined_rules.hpp"
+#include "narrow.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
-
-// A window by itself, in double.
-using OneWindow = double (*)(const Problem&, const View& x, i64 n, i64 c, const i64 o[3]);
-
-// Rules. What stands for a cell are `parts` values, made by enter, of cells beyond the edges those in fill; join is
-// that of the parts, value what becomes of a window's. It says which lanes it does not vouch for; those are computed
-// alone, but for lanes that vouched finds right after all, by what enter has noted. A rule that looks sees the cells of
-// a block once more before that.
-template <class A>
-struct JoinedBase {
-  using V = vec<A>;
-  static constexpr bool looks = false;
-  static constexpr A huge = std::numeric_limits<A>::max(), least = std::numeric_limits<A>::min() * A(1e8);
-  A fill[2] = {0, 0};
-  const Problem& pr;
-  explicit JoinedBase(const Problem& problem) : pr(problem) {}
-  struct Notes {};
-  Notes begin() const { return {}; }
-  void look(V) {}
-  void looked() {}
-  template <int Part>
-  static V join(V a, V b) {
-    return a + b;
-  }
-};
-
-// (sum |x|^p)^(1/p) and the mean of max(x, eps)^p, for powers of 2 and 3. Nothing is scaled.
-template <class A, int P>
-struct Norm : JoinedBase<A> {
-  using typename JoinedBase<A>::V;
-  using JoinedBase<A>::huge, JoinedBase<A>::least;
-  static constexpr int parts = 1;
-  const bool clamp, mean;
-  const A floor;
-  struct Notes {
-    V few;  // the smallest of the cells that are not 0
-  };
-  explicit Norm(const Problem& problem)
-      : JoinedBase<A>(problem),
-        clamp(problem.reducer == Reducer::PowerMean),
-        mean(problem.reducer != Reducer::Lp),
-        floor(A(problem.params.eps)) {}
-
-  static V power(V v) { return P == 2 ? v * v : v * v * v; }
-  Notes begin() const { return {V{} + huge}; }
-  void enter(V x, V (&v)[1], Notes& notes) const {
-    x = clamp ? (x < floor ? V{} + floor : x) : absolute<A>(x);
-    notes.few = pick<true>(x > A(0) ? x : V{} + huge, notes.few);
-    v[0] = power(x);
-  }
-  auto value(const V (&v)[1], V inverse, V& y) const {
-    const V sum = mean ? v[0] * inverse : v[0];
-    y = P == 2 ? sqrt_v(sum) : cbrt_v(sum);
-    return ~((v[0] >= least) & (v[0] <= huge));
-  }
-  // Where no power is lost, a sum of 0 is one.
-  auto vouched(const V (&v)[1], const Notes& notes) const {
-    return any_lane(power(notes.few) < least) ? V{} != V{} : v[0] < least;
-  }
-
-  template <class T>
-  static double alone(const Problem& pr, const View& x, i64 n, i64 c, const i64 o[3]) {
-    return norm(Window<T>(pr, x, n, c, o), double(P), pr.reducer == Reducer::PowerMean, pr.params.eps,
-                pr.reducer != Reducer::Lp);
-  }
-};
-
-// log of the sum (or mean) of exp(beta x), over beta, and the mean by weights of exp(beta x). Logits of common size
-// need no shift; a block with others begins again, relative to its largest one.
-template <class A, bool Soft>
-struct Exponential : JoinedBase<A> {
-  using typename JoinedBase<A>::V;
-  using JoinedBase<A>::huge, JoinedBase<A>::least, typename JoinedBase<A>::Notes;
-  static constexpr bool looks = true;
-  static constexpr int parts = Soft ? 2 : 1;
-  const A beta;
-  const bool mean;
-  V most{};
-  A m = 0;  // the cell that others are relative to
-  explicit Exponential(const Problem& problem)
-      : JoinedBase<A>(problem), beta(A(problem.params.beta)), mean(!Soft && problem.params.mean) {}
-
-  Notes begin() {
-    most = V{} - huge, m = 0;
-    return {};
-  }
-  void look(V x) {
-    x = beta < 0 ? -x : x;
-    most = pick<false>(x <= huge ? x : V{} - huge, most);
-  }
-  void looked() {
-    A top = -huge;
-    for (i64 l = 0; l < lanes<A>; ++l) top = std::max(top, most[l]);
-    const double shift = double(top) * std::fabs(this->pr.params.beta);
-    m = top == -huge || !(std::fabs(shift) < HUGE_VAL) ? A(0) : beta < 0 ? -top : top;
-  }
-  void enter(V x, V (&v)[parts], Notes&) const {
-    // Close to the maximum, where weights matter, this difference is exact.
-    const V d = m == 0 ? x : x - m;
-    v[0] = exp_v(beta == 1 ? d : d * beta);
-    if constexpr (Soft) v[1] = v[0] * d;
-  }
-  auto value(const V (&v)[parts], V inverse, V& y) const {
-    if constexpr (Soft) {
-      y = quotient(v[1], v[0]) + m;
-    } else {
-      const V log = log_v<true>(mean ? v[0] * inverse : v[0]);
-      y = (beta == 1 ? log : log / beta) + m;
-    }
-    return ~((v[0] >= least) & (v[0] <= huge / 16) & (y - y == V{}));
-  }
-  auto vouched(const V (&)[parts], const Notes&) const { return V{} != V{}; }
-
-  template <class T>
-  static double alone(const Problem& pr, const View& x, i64 n, i64 c, const i64 o[3]) {
-    const Window<T> window(pr, x, n, c, o);
-    const SoftmaxState state = softmax(window, pr.params.beta);
-    return Soft ? state.value : (state.lse - (pr.params.mean ? ::log(double(window.taps())) : 0)) / pr.params.beta;
-  }
-};
-
-// a max + (1 - a) mean, a neither 0 nor 1. A NaN is in the mean.
-template <class A>
-struct Blend : JoinedBase<A> {
-  using typename JoinedBase<A>::V;
-  using typename JoinedBase<A>::Notes;
-  static constexpr int parts = 2;
-  const A level;
-  explicit Blend(const Problem& problem) : JoinedBase<A>(problem), level(A(problem.params.level)) {
-    this->fill[0] = -std::numeric_limits<A>::infinity();
-  }
-
-  template <int Part>
-  static V join(V a, V b) {
-    return Part == 0 ? pick<false>(b, a) : a + b;
-  }
-  void enter(V x, V (&v)[2], Notes&) const { v[0] = v[1] = x; }
-  auto value(const V (&v)[2], V inverse, V& y) const {
-    y = level * v[0] + (1 - level) * (v[1] * inverse);
-    return v[1] - v[1] != V{};
-  }
-  auto vouched(const V (&)[2], const Notes&) const { return V{} != V{}; }
-
-  // The sum may have overflowed on the way.
-  template <class T>
-  static double alone(const Problem& pr, const View& x, i64 n, i64 c, const i64 o[3]) {
-    const Window<T> window(pr, x, n, c, o);
-    double top = -HUGE_VAL, mean = 0;
-    bool nan = false;
-    window.each([&](T cell) {
-      const double v = double(widen(cell));
-      nan |= v != v, top = std::max(top, v), mean += v / 16;
-    });
-    mean = mean / double(window.taps()) * 16;
-    return nan ? std::nan("") : pr.params.level * top + (1 - pr.params.level) * mean;
-  }
-};
 
 // How lines of any type are read and written.
 template <class A>
@@ -188,13 +32,15 @@ struct Storage {
   }
 };
 
-// Blocks of output rows, a vector of outputs at a time.
-template <class A, class Rule>
+// Blocks of output rows, a vector of outputs at a time. T: what is read and written in registers; of other types a line
+// is made of A first.
+template <class A, class Rule, class T = A>
 class Joined {
  public:
   using V = vec<A>;
   static constexpr i64 L = lanes<A>;
   static constexpr i64 most_side = 9;
+  static constexpr bool in_registers = !std::is_same_v<A, T>;
   // Whether windows need not be of 2x2 or 3x3.
   static constexpr bool any_side = tuned && sizeof(A) == 4;
 
@@ -206,7 +52,7 @@ class Joined {
     const bool whole = columns_.before == 0 && width_ <= columns_.size && lines_.before == 0 &&
                        window_origin(lines_, lines_.out - 1) + lines_.kernel <= lines_.size;
     form_ = square && (K == 2 || K == 3) ? K : 0;
-    plain_ = storage_.plain && x.stride[3] == 1;
+    plain_ = x.stride[3] == 1 && (in_registers || storage_.plain);
     straight_ = plain_ && storage_.write == nullptr && form_ == 2 && S == 2 && lines_.stride >= 2 && whole && n >= L;
     row_ = ceil_div(n, L) * L;
     pitch_ = row_ * S + (width_ > row_ * S ? S * L : 0);
@@ -220,11 +66,16 @@ class Joined {
       copy_ = copy_memory_.take(cells_ + L);
     }
     if (storage_.write != nullptr) written_ = written_memory_.take(most_ * row_);
-    // One over the cells that exist, for every number of lines.
+    // One over the cells that exist, or their number, by how many lines they are in.
+    padded_ = Rule::divides && pr.params.include_pad;
+    const A fixed = Rule::divides ? A(pr.params.divisor) : A(0);
     A* const inverses = inverses_memory_.take((lines_.kernel + 1) * row_);
     for (i64 j = 0; j < row_; ++j) {
-      const A columns = A(interval(columns_, std::min(j, n - 1), 0).n);
-      for (i64 t = 1; t <= lines_.kernel; ++t) inverses[t * row_ + j] = 1 / (A(t) * columns);
+      const A columns = A(count_of(columns_, std::min(j, n - 1)));
+      for (i64 t = 1; t <= lines_.kernel; ++t) {
+        const A count = fixed > 0 ? fixed : A(t) * columns;
+        inverses[t * row_ + j] = Rule::divides ? count : 1 / count;
+      }
     }
     inverses_ = inverses;
   }
@@ -237,20 +88,49 @@ class Joined {
     if (outputs(begin, end)) return;
     const i64 from = std::max<i64>(0, window_origin(lines_, begin));
     const i64 to = std::min(lines_.size, window_origin(lines_, end - 1) + lines_.kernel);
-    for (i64 r = from; r < to; ++r) each_vector(read(r), cells_, [&](V v) { rule_.look(v); });
+    for (i64 r = from; r < to; ++r) look(read(r));
     rule_.looked();
     looked_ = true;
     outputs(begin, end);
   }
 
  private:
+  void look(const T* row) {
+    if constexpr (Rule::looks) each_vector(row, cells_, [&](V v) { rule_.look(v); });
+  }
   struct Parts {
     V v[Rule::parts];
   };
 
-  const A* read(i64 r) {
+  i64 count_of(const Axis& a, i64 o) const { return padded_ ? padded_count(a, o, 0) : interval(a, o, 0).n; }
+  const T* read(i64 r) {
     const i64 at = n_ * x.stride[0] + c_ * x.stride[1] + r * x.stride[2];
-    return plain_ ? static_cast<const A*>(x.data) + at : storage_.read(x, at, cells_, x.stride[3], copy_);
+    if constexpr (!in_registers)
+      if (!plain_) return storage_.read(x, at, cells_, x.stride[3], copy_);
+    return static_cast<const T*>(x.data) + at;
+  }
+  static V get(const T* p) {
+    if constexpr (in_registers)
+      return cells_at(p);
+    else
+      return load<V>(p);
+  }
+  // n cells, less than a vector; idle lanes repeat the first.
+  static V get_first(const T* p, i64 n) {
+    if constexpr (in_registers) {
+      alignas(64) T cells[L];
+      std::fill_n(cells, L, *p);
+      std::memcpy(cells, p, n * sizeof(T));
+      return cells_at(cells);
+    } else {
+      return first_lanes<A>(n) ? load_first(p, n) : V{} + *p;
+    }
+  }
+  static void put(T* p, V v, i64 n) {
+    if constexpr (in_registers)
+      put_cells(p, v, n);
+    else
+      n == L ? store(p, v) : store_first<A>(p, v, n);
   }
   // Lines [from, to) raised into the block, where `at` is the first one's place between those beyond the edges.
   void enter(i64 from, i64 to, A* at) {
@@ -260,9 +140,9 @@ class Joined {
     const i64 n = cells_, part = part_, pitch = pitch_, down = x.stride[2];
     const bool plain = plain_;
     at += columns_.before;
-    const A* const first = read(from) - from * down;
+    const T* const first = read(from) - from * down;
     for (; from < to; ++from, at += pitch) {
-      const A* const row = plain ? first + from * down : read(from);
+      const T* const row = plain ? first + from * down : read(from);
       const auto one = [&](i64 i, V cells, i64 count) {
         Parts p;
         rule.enter(cells, p.v, notes);
@@ -270,12 +150,12 @@ class Joined {
           count == L ? store(at + k * part + i, p.v[k]) : store_first<A>(at + k * part + i, p.v[k], count);
       };
       i64 i = 0;
-      for (; i + L <= n; i += L) one(i, load<V>(row + i), L);
+      for (; i + L <= n; i += L) one(i, get(row + i), L);
       if (i == n) continue;
       if (n > L)
-        one(n - L, load<V>(row + n - L), L);
+        one(n - L, get(row + n - L), L);
       else
-        one(0, first_lanes<A>(n) ? load_first(row, n) : V{} + row[0], n);
+        one(0, get_first(row, n), n);
     }
     notes_ = notes;
   }
@@ -296,28 +176,32 @@ class Joined {
     const i64 K = lines_.kernel, S = lines_.stride, whole_to = (lines_.size - K + lines_.before) / S + 1;
     // Many lines at a time: a vector that overlaps two just written waits until they have left the core.
     const i64 most = straight_ ? end - begin : most_;
-    const i64 pitch = straight_ ? x.stride[2] : pitch_, out_pitch = written_ == nullptr ? y.stride[2] : row_;
+    const i64 pitch = pitch_, out_pitch = written_ == nullptr ? y.stride[2] : row_;
     for (i64 o = begin; o < end; o += most) {
       const i64 n = std::min(most, end - o), origin = window_origin(lines_, o);
       const i64 at = n_ * y.stride[0] + c_ * y.stride[1] + o * y.stride[2];
-      const A* const top = straight_ ? read(origin) : block_;
-      A* const out = written_ == nullptr ? static_cast<A*>(y.data) + at : written_;
+      T* out = static_cast<T*>(y.data) + at;
+      if constexpr (!in_registers)
+        if (written_ != nullptr) out = written_;
       if (!straight_) hold(origin, (n - 1) * S + K, o > begin ? K - S : 0);
       for (i64 r = 0, alike; r < n; r += alike) {
-        const i64 lines = interval(lines_, o + r, 0).n;
-        alike = lines == K ? std::min(n, whole_to - o) - r : 1;
-        if (!windows(top + r * S * pitch, pitch, out + r * out_pitch, out_pitch, o + r, alike, lines)) return false;
+        alike = interval(lines_, o + r, 0).n == K ? std::min(n, whole_to - o) - r : 1;
+        const A* const counts = inverses_ + count_of(lines_, o + r) * row_;
+        if (!windows(origin + r * S, block_ + r * S * pitch, out + r * out_pitch, out_pitch, o + r, alike, counts))
+          return false;
       }
       for (i64 r = 0; r < n && written_ != nullptr; ++r)
         storage_.write(y, at + r * y.stride[2], columns_.out, y.stride[3], written_ + r * row_);
     }
     return true;
   }
-  bool windows(const A* top, i64 pitch, A* out, i64 out_pitch, i64 o, i64 rows, i64 lines) {
-    const A* const inverses = inverses_ + lines * row_;
+  bool windows(i64 line, const A* block, T* out, i64 out_pitch, i64 o, i64 rows, const A* inverses) {
     const auto go = [&]<int K, int S, bool Straight>(std::integral_constant<int, K>, std::integral_constant<int, S>,
                                                      std::bool_constant<Straight>) {
-      return rows_of<K, S, Straight>(top, pitch, out, out_pitch, o, rows, inverses);
+      if constexpr (Straight)
+        return rows_of<K, S, T>(read(line), x.stride[2], out, out_pitch, o, rows, inverses);
+      else
+        return rows_of<K, S>(block, pitch_, out, out_pitch, o, rows, inverses);
     };
     constexpr std::integral_constant<int, 0> any;
     constexpr std::integral_constant<int, 1> one;
@@ -344,9 +228,11 @@ class Joined {
   }
 
   // So many rows of outputs, from o on, whose windows begin in the lines from top on. K: the kernel's sides; 0: any.
-  // S: the distance of windows along a row. Straight: the lines hold cells as they are.
-  template <int K, int S, bool Straight>
-  [[gnu::noinline]] bool rows_of(const A* top, i64 pitch, A* out, i64 out_pitch, i64 o, i64 rows, const A* inverses) {
+  // S: the distance of windows along a row. From: what lies there, cells as they are stored or, void, what they became.
+  template <int K, int S, class From = void>
+  [[gnu::noinline]] bool rows_of(const std::conditional_t<std::is_void_v<From>, A, From>* top, i64 pitch, T* out,
+                                 i64 out_pitch, i64 o, i64 rows, const A* inverses) {
+    constexpr bool Straight = !std::is_void_v<From>;
     const Rule rule = rule_;
     auto notes = notes_;
     const i64 n = columns_.out, down = K > 0 ? K : lines_.kernel, along = K > 0 ? K : columns_.kernel;
@@ -354,7 +240,7 @@ class Joined {
     const auto cells = [&](i64 t, i64 i) {
       Parts p;
       if constexpr (Straight)
-        rule.enter(load<V>(top + t * pitch + i), p.v, notes);
+        rule.enter(get(top + t * pitch + i), p.v, notes);
       else
         for (int k = 0; k < Rule::parts; ++k) p.v[k] = load<V>(top + k * part + t * pitch + i);
       return p;
@@ -417,7 +303,7 @@ class Joined {
             value = alone(doubtful, o + r, at, full ? L : n - at, value);
           }
         }
-        full ? store(out + at, value) : store_first<A>(out + at, value, n - at);
+        full ? put(out + at, value, L) : put(out + at, value, n - at);
         if constexpr (!apart) now = next;
       }
     }
@@ -448,14 +334,14 @@ class Joined {
   const vec<index_t<A>> iota_ = first_places();
   i64 width_, cells_, form_;       // width_: columns that windows reach over
   i64 row_, pitch_, part_, most_;  // rows of outputs that a block holds the lines of
-  bool plain_, straight_, looked_ = false;
+  bool plain_, straight_, padded_, looked_ = false;
   const A* inverses_;
   A *block_ = nullptr, *copy_ = nullptr, *written_ = nullptr;
   i64 n_ = 0, c_ = 0;
   Scratch<A> block_memory_, copy_memory_, written_memory_, inverses_memory_;
 };
 
-template <class A, class Rule>
+template <class A, class Rule, class T = A>
 static void run_joined(const Problem& pr, const View& x, const View& y, const Storage<A>& storage, const Rule& rule,
                        const Exec& exec) {
   const Axis& down = pr.axes[0];
@@ -465,7 +351,7 @@ static void run_joined(const Problem& pr, const View& x, const View& y, const St
   const i64 blocks = ceil_div(down.out, rows);
   parallel(exec, y.shape[0] * channels * blocks, std::max<i64>(1, (i64(1) << 13) / (row * rows)),
            [&](i64 begin, i64 end) {
-             Joined<A, Rule> joined(pr, x, y, storage, rule);
+             Joined<A, Rule, T> joined(pr, x, y, storage, rule);
              for (i64 u = begin; u < end; ++u) {
                const i64 plane = u / blocks, from = u % blocks * rows;
                joined.rows(plane / channels, plane % channels, from, std::min(down.out, from + rows));
@@ -473,21 +359,39 @@ static void run_joined(const Problem& pr, const View& x, const View& y, const St
            });
 }
 
-// False: nothing was done.
-template <class T>
-static bool joined_forward(const Problem& pr, const View& x, const View& y, const View* extra, const Exec& exec) {
-  using A = acc_t<T>;
-  const bool square = pr.rank == 2 && pr.axes[0].kernel == pr.axes[1].kernel && pr.axes[0].kernel <= 3;
-  if (pr.rank != 2 || (!square && !(tuned && sizeof(A) == 4)) || extra != nullptr ||
-      (x.stride[1] == 1 && x.shape[1] > 1))
-    return false;
+// Whether windows are sliding ones of few cells in a row of a plane, most of a vector of them or more.
+template <class A>
+static bool joins(const Problem& pr, const View& x, const View& y) {
+  if (pr.rank != 2 || (x.stride[1] == 1 && x.shape[1] > 1)) return false;
+  const bool square = pr.axes[0].kernel == pr.axes[1].kernel && pr.axes[0].kernel <= 3;
+  if (!square && !(tuned && sizeof(A) == 4)) return false;
   for (int i = 0; i < 2; ++i) {
     const Axis& a = pr.axes[i];
     if (a.kind != AxisKind::sliding || a.dilation != 1 || a.kernel < 2 || a.kernel > 9 || a.stride > a.kernel ||
         a.before >= a.kernel || a.size < a.kernel)
       return false;
   }
-  if (pr.axes[1].stride > 2 || 4 * y.shape[3] < 3 * lanes<A>) return false;
+  return pr.axes[1].stride <= 2 && 4 * y.shape[3] >= 3 * lanes<A>;
+}
+
+// False: nothing was done.
+template <class T>
+static bool joined_mean(const Problem& pr, const View& x, const View& y, const Exec& exec) {
+  if (x.stride[3] != 1 || y.stride[3] != 1 || !joins<float>(pr, x, y)) return false;
+  // With another divisor a mean of integers may leave their range.
+  const i64 divisor = pr.params.divisor;
+  if (std::is_integral_v<T> && divisor > 0 && divisor < pr.axes[0].kernel * pr.axes[1].kernel) return false;
+  Storage<float> storage{};
+  storage.alone = NarrowMean<float>::alone<T>;
+  run_joined<float, NarrowMean<float>, T>(pr, x, y, storage, NarrowMean<float>(pr), exec);
+  return true;
+}
+
+// The same.
+template <class T>
+static bool joined_forward(const Problem& pr, const View& x, const View& y, const View* extra, const Exec& exec) {
+  using A = acc_t<T>;
+  if (extra != nullptr || !joins<A>(pr, x, y)) return false;
   const auto run = [&]<class Rule>(const Rule& rule) {
     run_joined<A>(pr, x, y, Storage<A>::template of<T, Rule>(y), rule, exec);
     return true;

@@ -1,9 +1,9 @@
 """``python tools/fit_polynomials.py``: the polynomials of csrc/vmath.hpp and tables.hpp, fitted anew in 40 digits.
 
 Chebyshev interpolation of (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2, and of (2 atanh(s) - 2 s) / s^3 by z = s^2 for
-s = (m - 1) / (m + 1), m between the square root of a half and that of two. For tables of sixteen: exp on |r| <= ln 2 / 32, (log(1 + r) - r) / r^2 on what
-the inverses leave of r, and those tables themselves. Prints the coefficients, the constant one first, and the largest
-error of each fit.
+s = (m - 1) / (m + 1), m between the square root of a half and that of two. For tables of sixteen numbers: the first on
+|r| <= ln 2 / 32, (log(1 + r) - r) / r^2 on what the inverses leave of r, and those tables themselves. Prints the
+coefficients, the constant one first, and the largest error of each fit.
 """
 
 from mpmath import mp, mpf
@@ -32,7 +32,7 @@ def log1p_rest(r: mpf) -> mpf:
 
 
 def inverses() -> list[mpf]:
-    """For the leading four bits of a mantissa between 3/4 and 3/2: about its inverse, 1 on both sides of 1, in single."""
+    """About 1 / m by the leading four bits of a mantissa m from 3/4 to 3/2, in single; on both sides of 1 it is 1."""
     middles = [mpf(1) + (mpf(j) + 0.5) / 16 for j in range(8)] + [mpf(3) / 4 + (mpf(j) + 0.5) / 32 for j in range(8)]
     middles[0] = middles[15] = mpf(1)
     return [mp.nint(mp.ldexp(1 / m, 23)) / mpf(2) ** 23 for m in middles]
