@@ -284,7 +284,7 @@ struct Power final : Io<Plain<acc_t<T>, Sum>> {
     const A by = A(scale_), low = A(floor);
     const auto take = [&](auto&& raise) {
       if (clamp)
-        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v < low ? V{} + low : v) * by); });
+        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v <= low ? V{} + low : v) * by); });
       else
         map_row(row, dst.v, n * g.run, [&](V v) { return raise(absolute<A>(v) * by); });
     };

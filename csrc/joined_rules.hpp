@@ -51,7 +51,7 @@ struct Norm : JoinedBase<A> {
   static V power(V v) { return P == 2 ? v * v : v * v * v; }
   Notes begin() const { return {V{} + huge}; }
   void enter(V x, V (&v)[1], Notes& notes) const {
-    x = clamp ? (x < floor ? V{} + floor : x) : absolute<A>(x);
+    x = clamp ? (x <= floor ? V{} + floor : x) : absolute<A>(x);  // no -0 either way
     notes.few = pick<true>(x > A(0) ? x : V{} + huge, notes.few);
     v[0] = power(x);
   }
