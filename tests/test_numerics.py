@@ -249,28 +249,26 @@ JOINED = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize(
-    "window", [S(2), S(2, (3, 2), 1), S(3, 1, 1), S(3, 2, 1), S(5, 1, 2), S((4, 7), (1, 2), 2)], ids=str
-)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("window", [S(2), S(3, 1, 1), S(3, 2, 1), S((4, 7), (1, 2), 2)], ids=str)
 @pytest.mark.parametrize("reducer", JOINED, ids=repr)
 def test_planes_that_leave_the_common_range(reducer, window, dtype):
     """Rows of several vectors whose cells are raised as they are, or relative to their largest, or alone."""
     rng = np.random.default_rng(3)
-    plain = np.abs(rng.standard_normal((2, 41, 53)))
-    far = np.where(rng.random(plain.shape) < 0.01, 500, plain)
-    rectified = np.maximum(rng.standard_normal(plain.shape), 0)
-    odd = np.where(rng.random(plain.shape) < 0.002, INF, plain)
-    odd[0, 20, 20:22] = NAN
-    for planes in (plain, far, 300 + plain, rectified, 1e-9 * plain, odd):
-        x = planes[None].astype(dtype_of(dtype))
-        exact = x.astype(np.float64)
-        wanted = reference.forward(exact, window.plan(x.shape[2:]), reducer).values
-        scale = scale_of(exact[np.isfinite(exact)]) * (4 if isinstance(reducer, pk.Lp) else 1)
-        got = pk.pool(x, window, reducer).astype(np.float64)
+    x = rng.standard_normal((1, 3, 34, 100))
+    x[:, 0] = np.where(rng.random(x[:, 0].shape) < 0.01, 500, np.abs(x[:, 0]))
+    x[:, 1] = np.where(rng.random(x[:, 1].shape) < 0.5, np.maximum(x[:, 1], 0), 1e-12)
+    x[:, 2] = np.where(rng.random(x[:, 2].shape) < 0.002, INF, np.abs(x[:, 2]))
+    x[:, 2, 20, 20:22] = NAN
+    for planes in (x[:, :1], x[:, 1:2], x[:, 2:]):
+        given = planes.astype(dtype_of(dtype))
+        exact = given.astype(np.float64)
+        wanted = reference.forward(exact, window.plan(given.shape[2:]), reducer).values
+        got = pk.pool(given, window, reducer).astype(np.float64)
         finite = np.isfinite(wanted)
         np.testing.assert_array_equal(got[~finite], wanted[~finite])
-        assert np.abs(got - wanted)[finite].max() <= 4 * TOLERANCE[dtype] * scale
+        scale = max(scale_of(exact[np.isfinite(exact)]), scale_of(wanted[finite]))
+        assert np.abs(got[finite] - wanted[finite]).max() <= 4 * TOLERANCE[dtype] * scale
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "uint8"])
@@ -279,7 +277,7 @@ def test_planes_that_leave_the_common_range(reducer, window, dtype):
 )
 def test_means_of_narrow_types_round_as_the_exact_ones(window, dtype):
     rng = np.random.default_rng(4)
-    x = rng.integers(0 if dtype == "uint8" else -128, 128, (2, 3, 41, 53)).astype(dtype_of(dtype))
+    x = rng.integers(0 if dtype == "uint8" else -128, 128, (1, 2, 34, 53)).astype(dtype_of(dtype))
     for reducer in (pk.Mean(), pk.Mean(count_include_pad=False), pk.Mean(divisor=100)):
         wanted = reference.forward(x.astype(np.float64), window.plan(x.shape[2:]), reducer).values
         rounded = np.rint(wanted) if "int" in dtype else wanted.astype(dtype_of(dtype))
