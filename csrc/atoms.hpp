@@ -222,7 +222,7 @@ struct Magnitudes {
 
   void add(const A* row, i64 n) {
     each_vector(row, n, [&](V v) {
-      v = clamp ? (v > floor ? v : V{} + floor) : (v < A(0) ? -v : v);
+      v = clamp ? (v > floor ? v : V{} + floor) : absolute<A>(v);
       most = pick<false>(v <= huge ? v : V{}, most);
       few = pick<true>(v > A(0) ? v : V{} + huge, few);
     });
@@ -284,9 +284,9 @@ struct Power final : Io<Plain<acc_t<T>, Sum>> {
     const A by = A(scale_), low = A(floor);
     const auto take = [&](auto&& raise) {
       if (clamp)
-        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v < low ? V{} + low : v) * by); });
+        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v <= low ? V{} + low : v) * by); });
       else
-        map_row(row, dst.v, n * g.run, [&](V v) { return raise((v < A(0) ? -v : v) * by); });
+        map_row(row, dst.v, n * g.run, [&](V v) { return raise(absolute<A>(v) * by); });
     };
     if (p == 1)
       take([](V v) { return v; });

@@ -70,12 +70,16 @@ std::atomic<const Level*>& current() {
 constexpr i64 short_row_bytes = 256;
 std::atomic<bool> chosen_by_user{std::getenv("POOLKIT_ISA") != nullptr};
 
-// Where a row of small windows is reduced with some arithmetic, the longer vectors win as soon as it fills most of one.
+// Where a row of small windows is reduced with some arithmetic, the longer vectors win as soon as it fills most of one:
+// windows seen whole up to 3x3, joined cells as far as they are kept in level 1.
 constexpr i64 small_row_bytes = 48;
 bool small_and_long(const Problem& p, i64 itemsize, const View& x) {
-  const auto small = [](const Axis& a) { return a.kind == AxisKind::sliding && a.kernel <= 3 && a.dilation == 1; };
-  return p.reducer >= Reducer::Lp && p.rank == 2 && (x.stride[1] != 1 || x.shape[1] == 1) && small(p.axes[0]) &&
-         small(p.axes[1]) && p.axes[1].stride <= 2 && p.axes[1].out * itemsize >= small_row_bytes;
+  const i64 side = p.reducer <= Reducer::Soft ? 9 : 3;
+  const auto small = [&](const Axis& a) { return a.kind == AxisKind::sliding && a.kernel <= side && a.dilation == 1; };
+  const bool narrow_mean = p.reducer == Reducer::Mean && itemsize <= 2;
+  return (p.reducer >= Reducer::Lp || narrow_mean) && p.rank == 2 && (x.stride[1] != 1 || x.shape[1] == 1) &&
+         small(p.axes[0]) && small(p.axes[1]) && p.axes[1].stride <= 2 &&
+         p.axes[1].out * std::max<i64>(itemsize, 4) >= small_row_bytes;
 }
 
 // forward: the problem, where it is one.

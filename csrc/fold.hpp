@@ -180,12 +180,13 @@ class Fold {
       const bool tall = R >= 2 && row_taps > 8 && regular(g.axes[R - 2], r0, r1) &&
                         row_taps >= 3 * g.axes[R - 2].stride && slices.n == 1;
       Row window_rows;
-      i64 window_stride = 0;
-      if (tall && g.axes[R - 2].dilation == 1 && width >= L) {
-        const Axis& a = g.axes[R - 2];
-        window_rows = tall_.take((r1 - r0) * width);
-        tall_windows<C>(window_rows, width, first, line_pitch, lines.from - lines.origin, lines.to - lines.origin,
-                        a.kernel, a.stride, r1 - r0, width, spare_.take(a.kernel * 4 * L));
+      i64 window_stride = 0, tall_rows = r1 - r0;  // of which so many are made at a time
+      const bool in_blocks = tall && g.axes[R - 2].dilation == 1 && width >= L;
+      if (in_blocks) {
+        // Whole ones of van Herk's blocks.
+        const i64 k = g.axes[R - 2].kernel;
+        tall_rows = std::min(tall_rows, k * std::max<i64>(1, (i64(3) << 14) / (k * width)));
+        window_rows = tall_.take(tall_rows * width);
         window_stride = width;
       } else if (tall) {
         const Axis& a = g.axes[R - 2];
@@ -205,6 +206,14 @@ class Fold {
       const Paired pairs = tall ? Paired{} : pairs_at(slices.n, c0, c1);
       for (i64 r = r0, n = 0; r < r1; r += n) {
         n = std::min(group, r1 - r);
+        if (in_blocks) {
+          const Axis& a = g.axes[R - 2];
+          const i64 made = (r - r0) % tall_rows, origin = lines.origin + (r - r0) * a.stride;
+          if (made == 0)
+            tall_windows<C>(window_rows, width, first, line_pitch, lines.from - origin, lines.to - origin, a.kernel,
+                            a.stride, std::min(tall_rows, r1 - r), width, spare_.take(a.kernel * 4 * L));
+          n = std::min(n, tall_rows - made);
+        }
         if (pairs.fits) {
           if (r >= whole_from_ && r < whole_to_) {
             n = std::min(n, whole_to_ - r);
@@ -217,7 +226,7 @@ class Fold {
         }
         Row from = block;
         if (tall) {
-          const Row top = window_rows + (r - r0) * window_stride;
+          const Row top = window_rows + (r - r0) % tall_rows * window_stride;
           if (width == pitch && n == 1)
             from = top;
           else

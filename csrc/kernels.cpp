@@ -168,6 +168,7 @@ static const char* backward_t(const Problem& pr, const View& dy, const View& dx,
 }
 
 // kernels_whole.cpp
+bool small_mean(const Problem&, const View& x, const View& y, const Exec&);
 bool small_window(const Problem&, const View& x, const View& y, const View* offsets, const View* indices,
                   const View* extra, const Exec&);
 const char* whole_window(const Problem&, const View& x, const View& y, const View* offsets, const View* indices,
@@ -280,7 +281,8 @@ static bool by_parameter(const Problem& pr, const View& x, const View& y, const 
     parameter(c);
     const auto cut = [&](const View& v) { return one ? v : part_of(v, 0, v.shape[0], c, 1, itemsize_of(v.dtype)); };
     const View in = cut(x), out = cut(y);
-    forward_t<T>(each, in, out, nullptr, nullptr, nullptr, exec);
+    if (!small_window(each, in, out, nullptr, nullptr, nullptr, exec))
+      forward_t<T>(each, in, out, nullptr, nullptr, nullptr, exec);
   }
   return true;
 }
@@ -288,6 +290,7 @@ static bool by_parameter(const Problem& pr, const View& x, const View& y, const 
 static const char* forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                            const View* lse, const View* extra, const Exec& exec) {
   if (lse == nullptr && x.dtype < DType::i8 && small_window(pr, x, y, offsets, indices, extra, exec)) return nullptr;
+  if (pr.reducer == Reducer::Mean && small_mean(pr, x, y, exec)) return nullptr;
   if (pr.reducer == Reducer::Mixed && x.dtype == DType::f32) return mixed<float>(pr, x, y, extra, exec), nullptr;
   if (pr.reducer == Reducer::Mixed && x.dtype == DType::f64) return mixed<double>(pr, x, y, extra, exec), nullptr;
   if ((pr.reducer == Reducer::GeM || pr.reducer == Reducer::Boltzmann) &&

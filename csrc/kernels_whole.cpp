@@ -45,6 +45,23 @@ bool small_window(const Problem& pr, const View& x, const View& y, const View* o
                          [&](auto t) { return small_forward<decltype(t)>(pr, x, y, offsets, indices, extra, exec); });
 }
 
+// The same, of means of narrow types.
+bool small_mean(const Problem& pr, const View& x, const View& y, const Exec& exec) {
+  if constexpr (tuned) switch (x.dtype) {
+      case DType::f16:
+        return joined_mean<f16>(pr, x, y, exec);
+      case DType::bf16:
+        return joined_mean<bf16>(pr, x, y, exec);
+      case DType::i8:
+        return joined_mean<std::int8_t>(pr, x, y, exec);
+      case DType::u8:
+        return joined_mean<std::uint8_t>(pr, x, y, exec);
+      default:
+        break;
+    }
+  return false;
+}
+
 const char* whole_window(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                          const View* extra, const Exec& exec) {
   const Extra kind = extra == nullptr ? Extra::none : facts(pr.reducer).extra;

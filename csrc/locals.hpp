@@ -13,11 +13,6 @@ static inline vec<A> all(double x) {
 }
 
 template <class A>
-static inline vec<A> absolute(vec<A> x) {
-  return x < vec<A>{} ? -x : x;
-}
-
-template <class A>
 static vec<A> mean_of(const Block<A>& b) {
   vec<A> sum{};
   for (i64 t = 0; t < b.n; ++t) sum = sum + b.tap(t);

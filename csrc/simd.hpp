@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -77,6 +78,13 @@ static inline auto first_lanes(i64 n) {
 template <class A>
 using index_t =
     std::conditional_t<sizeof(A) == 8, std::int64_t, std::conditional_t<sizeof(A) == 4, std::int32_t, std::int16_t>>;
+
+// |x|, of -0 as well.
+template <class A>
+static inline vec<A> absolute(vec<A> x) {
+  using I = vec<index_t<A>>;
+  return vec<A>(I(x) & (I{} + std::numeric_limits<index_t<A>>::max()));
+}
 
 // Whether any lane of a comparison holds.
 template <class M>
@@ -185,6 +193,49 @@ static inline V pick(V b, V a) {
     return V(Min ? _mm_min_pd(__m128d(b), __m128d(a)) : _mm_max_pd(__m128d(b), __m128d(a)));
 #endif
   return (Min ? b < a : b > a) ? b : a;
+}
+
+// a * b + c, rounded once where the processor does that in one step.
+template <class V>
+static inline V fused(V a, V b, V c) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
+  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm512_fmadd_pd(__m512d(a), __m512d(b), __m512d(c)));
+#elif defined(__FMA__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));
+  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm256_fmadd_pd(__m256d(a), __m256d(b), __m256d(c)));
+#endif
+  return a * b + c;
+}
+
+// a / b of normal numbers: what it is short of a division's is a fraction of a unit, its time a third.
+template <class V>
+static inline V quotient(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) {
+    const V inverse = V(_mm512_maskz_rcp14_ps(0xffff, __m512(b))), q = a * inverse;
+    return fused(fused(-q, b, a), inverse, q);
+  }
+#endif
+  return a / b;
+}
+
+// Square roots.
+template <class V>
+static inline V sqrt_v(V x) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm512_maskz_sqrt_ps(0xffff, __m512(x)));
+  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm512_maskz_sqrt_pd(0xff, __m512d(x)));
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<V, vec<float>>) return V(_mm256_sqrt_ps(__m256(x)));
+  if constexpr (std::is_same_v<V, vec<double>>) return V(_mm256_sqrt_pd(__m256d(x)));
+#endif
+  for (unsigned l = 0; l < sizeof(V) / sizeof(x[0]); ++l)
+    if constexpr (sizeof(x[0]) == 4)
+      x[l] = __builtin_sqrtf(x[l]);
+    else
+      x[l] = __builtin_sqrt(x[l]);
+  return x;
 }
 
 // A vector that has been loaded once: gcc reads memory again for every instruction that takes the value, and where

@@ -1,14 +1,13 @@
 // Which poolings go through small windows in registers, and by which rule.
 #pragma once
 
+#include "joined.hpp"
 #include "small.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
-// Planes that are copied, and looked over for their largest cell, have to stay near the core.
-constexpr i64 most_copied = i64(1) << 17, most_scanned = i64(1) << 15;
-// Sums over 3x3 cells win over a fold by axes on small planes only.
-constexpr i64 most_joined = 1024;
+// Planes that are copied have to stay near the core.
+constexpr i64 most_copied = i64(1) << 17;
 
 // Whether the windows are small ones in a row, a vector of them or most of one.
 static inline bool small_windows(const Problem& pr, const View& x, const View& y, i64 lanes_of_row) {
@@ -54,14 +53,13 @@ template <class T>
 static bool small_forward(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                           const View* extra, const Exec& exec) {
   using A = acc_t<T>;
+  if (offsets == nullptr && joined_forward<T>(pr, x, y, extra, exec)) return true;
   if (indices != nullptr || !small_windows(pr, x, y, lanes<A>)) return false;
   const i64 K = pr.axes[0].kernel, cells = K * K, size = pr.axes[0].size * pr.axes[1].size;
   const bool cut = cut_off(pr);
   const auto run = [&]<class Rule>(const Rule& rule) {
-    const bool in_place =
-        std::is_same_v<A, T> && !cut && !Rule::scans && (!Rule::enters || (K == 2 && pr.axes[1].stride == 2));
-    if (Rule::joins && K == 3 && size > most_joined) return false;
-    if (!in_place && size > (Rule::scans ? most_scanned : most_copied)) return false;
+    const bool in_place = std::is_same_v<A, T> && !cut;
+    if (!in_place && size > most_copied) return false;
     run_small<T>(pr, x, y, offsets, extra, exec, rule);
     return true;
   };
@@ -87,19 +85,6 @@ static bool small_forward(const Problem& pr, const View& x, const View& y, const
     case Reducer::Quantile:
     case Reducer::RankMean:
       return !cut && run(ByRank<A, 0>(pr, cells));
-    case Reducer::Lp:
-    case Reducer::RMS:
-    case Reducer::PowerMean: {
-      const double p = pr.reducer == Reducer::RMS ? 2 : pr.params.p;
-      if (offsets != nullptr) return false;
-      return p == 2 ? run(Norm<A, T, 2>(pr, x)) : p == 3 && run(Norm<A, T, 3>(pr, x));
-    }
-    case Reducer::LogSumExp:
-      return run(Exponential<A, T, false>(pr, x));
-    case Reducer::Soft:
-      return run(Exponential<A, T, true>(pr, x));
-    case Reducer::Mixed:
-      return extra == nullptr && pr.params.level != 0 && pr.params.level != 1 && run(Blend<A, T>(pr, x));
     default:
       return false;
   }

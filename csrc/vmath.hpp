@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "simd.hpp"
+#include "tables.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
@@ -46,7 +46,7 @@ template <int N, class V>
 static inline V polynomial(V x, const double (&c)[N]) {
   using A = scalar_of<V>;
   V p = V{} + A(c[N - 1]);
-  for (int i = N - 2; i >= 0; --i) p = p * x + A(c[i]);
+  for (int i = N - 2; i >= 0; --i) p = fused(p, x, V{} + A(c[i]));
   return p;
 }
 
@@ -70,13 +70,12 @@ static inline V exp_by(V x, const double (&c)[N]) {
   using B = Bits<A>;
   using I = decltype(x < x);
   const auto small = x<B::lowest, large = x> B::highest;
-  const V t = small ? V{} + B::lowest : large ? V{} + B::highest : x;
-  V n = t * A(1.44269504088896340736) + B::shifter;
+  const V t = pick<true>(V{} + B::highest, pick<false>(V{} + B::lowest, x));
+  V n = fused(t, V{} + A(1.44269504088896340736), V{} + B::shifter);
   const I k = I(n) - I(V{} + B::shifter);
   n = n - B::shifter;
-  V r = t - n * B::ln2_high;
-  r = r - n * B::ln2_low;
-  const V p = polynomial(r, c) * r * r + r + A(1);
+  const V r = fused(n, V{} - B::ln2_low, fused(n, V{} - B::ln2_high, t));
+  const V p = fused(polynomial(r, c), r * r, r) + A(1);
   // 2^k in two factors: k may be one more than the largest exponent.
   const V half = V((k + (B::bias - 1)) << B::mantissa);
   const V e = p * half * A(2);
@@ -104,29 +103,35 @@ static inline V log_by(V x, const double (&c)[N]) {
   I k = I(U(bits) >> B::mantissa) - B::bias;
   if constexpr (!Normal) k = tiny ? k - B::denormal_bits : k;
   bits = (bits & ((typename B::Int(1) << B::mantissa) - 1)) + B::sqrt_half;
-  const V f = V(bits) - A(1), s = f / (f + A(2)), z = s * s, half = f * f * A(0.5), n = to_real<V>(k);
-  const V y = n * B::ln2_high - ((half - (s * (half + polynomial(z, c) * z) + n * B::ln2_low)) - f);
+  const V f = V(bits) - A(1), s = quotient(f, f + A(2)), n = to_real<V>(k);
+  const V z = s * s, half = f * f * A(0.5);
+  const V low = fused(s, fused(polynomial(z, c), z, half), n * B::ln2_low);
+  const V y = fused(n, V{} + B::ln2_high, f - (half - low));
   if constexpr (Normal) return y;
   const V inf = V{} + std::numeric_limits<A>::infinity();
   const V odd = x == V{} ? -inf : x == inf ? inf : V{} + std::numeric_limits<A>::quiet_NaN();
   return (x > V{}) & (x < inf) ? y : odd;
 }
 
-static inline vec<float> exp_v(vec<float> x) { return exp_by(x, exp_short); }
+static inline vec<float> exp_v(vec<float> x) {
+#if defined(__AVX512F__)
+  return exp_by_table(x, Bits<float>::lowest);
+#else
+  return exp_by(x, exp_short);
+#endif
+}
 static inline vec<double> exp_v(vec<double> x) { return exp_by(x, exp_long); }
-static inline vec<float> log_v(vec<float> x) { return log_by(x, log_short); }
-static inline vec<double> log_v(vec<double> x) { return log_by(x, log_long); }
-static inline vec<float> log_normal(vec<float> x) { return log_by<true>(x, log_short); }
-static inline vec<double> log_normal(vec<double> x) { return log_by<true>(x, log_long); }
-
-template <class V>
-static inline V sqrt_v(V x) {
-  constexpr int n = sizeof(V) / sizeof(x[0]);
-  if constexpr (sizeof(x[0]) == 4)
-    for (int l = 0; l < n; ++l) x[l] = ::sqrtf(x[l]);
-  else
-    for (int l = 0; l < n; ++l) x[l] = ::sqrt(x[l]);
-  return x;
+template <bool Normal = false>
+static inline vec<float> log_v(vec<float> x) {
+#if defined(__AVX512F__)
+  return log_by_table(x);
+#else
+  return log_by<Normal>(x, log_short);
+#endif
+}
+template <bool Normal = false>
+static inline vec<double> log_v(vec<double> x) {
+  return log_by<Normal>(x, log_long);
 }
 
 // x^p for x >= 0 (NaN below). In single precision by way of double, so that it is right to the last place or beside it.
@@ -155,10 +160,11 @@ static inline vec<float> cbrt_v(vec<float> x) {
   using I = vec<std::int32_t>;
   const V third = __builtin_convertvector((I)x, V) * (1.0f / 3);
   V y = (V)(0x54a2fa8c - __builtin_convertvector(third, I));
-  const V h = 1.0f - x * y * y * y;
-  y = y + y * h * (1.0f / 3 + h * (2.0f / 9 + h * (14.0f / 81)));
-  V z = x * y * y;
-  z = z - (z * z * z - x) * y * y * (1.0f / 3);
+  const V h = fused(x * y * y, -y, V{} + 1);
+  y = fused(y * h, fused(h, fused(h, V{} + 14.0f / 81, V{} + 2.0f / 9), V{} + 1.0f / 3), y);
+  const V yy = y * y;
+  V z = x * yy;
+  z = fused(fused(z * z, -z, x), yy * (1.0f / 3), z);
   return x <= std::numeric_limits<float>::max() ? z : x;
 }
 static inline vec<double> cbrt_v(vec<double> x) {

@@ -7,10 +7,23 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from support import BF16, FLOATS, INTEGERS, REDUCERS, SMOOTH, TOLERANCE, A, S, assert_close, dtype_of, float_data
+from support import (
+    BF16,
+    FLOATS,
+    INTEGERS,
+    REDUCERS,
+    SMOOTH,
+    TOLERANCE,
+    A,
+    S,
+    assert_close,
+    dtype_of,
+    float_data,
+    scale_of,
+)
 
 import poolkit as pk
-from poolkit import _core
+from poolkit import _core, reference
 
 INF, NAN = math.inf, math.nan
 ISAS = _core.available_isas()
@@ -213,6 +226,64 @@ def test_norms_of_the_smallest_numbers(reducer, dtype):
             assert (y <= x.sum() * 1.01 + tiny).all()
             y, back = pk.pool_vjp(x, window, reducer)
             assert np.isfinite(back(np.ones_like(y))).all()
+
+
+@pytest.mark.parametrize("reducer", [pk.Lp(1), pk.Lp(2), pk.Lp(3), pk.Lp(2.5), pk.RMS(), pk.PowerMean(eps=0)], ids=repr)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_norms_of_negative_zeros_are_zero(reducer, dtype):
+    x = np.full((1, 1, 20, 40), -0.0).astype(dtype_of(dtype))
+    for window in (S(2), S(3, 1, 1), S(3, 2), S(5, 3), S(11, 1, 5), pk.Global()):
+        assert not np.asarray(pk.pool(x, window, reducer), np.float64).any()
+
+
+JOINED = [
+    pk.Lp(2),
+    pk.Lp(3),
+    pk.RMS(),
+    pk.PowerMean(3.0),
+    pk.LogSumExp(),
+    pk.LogSumExp(beta=-2.0, mean=False),
+    pk.Soft(),
+    pk.Soft(beta=7.0),
+    pk.Mixed(0.3),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("window", [S(2), S(3, 1, 1), S(3, 2, 1), S((4, 7), (1, 2), 2)], ids=str)
+@pytest.mark.parametrize("reducer", JOINED, ids=repr)
+def test_planes_that_leave_the_common_range(reducer, window, dtype):
+    """Rows of several vectors whose cells are raised as they are, or relative to their largest, or alone."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 3, 34, 100))
+    x[:, 0] = np.where(rng.random(x[:, 0].shape) < 0.01, 500, np.abs(x[:, 0]))
+    x[:, 1] = np.where(rng.random(x[:, 1].shape) < 0.5, np.maximum(x[:, 1], 0), 1e-12)
+    x[:, 2] = np.where(rng.random(x[:, 2].shape) < 0.002, INF, np.abs(x[:, 2]))
+    x[:, 2, 20, 20:22] = NAN
+    for planes in (x[:, :1], x[:, 1:2], x[:, 2:]):
+        given = planes.astype(dtype_of(dtype))
+        exact = given.astype(np.float64)
+        wanted = reference.forward(exact, window.plan(given.shape[2:]), reducer).values
+        got = pk.pool(given, window, reducer).astype(np.float64)
+        finite = np.isfinite(wanted)
+        np.testing.assert_array_equal(got[~finite], wanted[~finite])
+        scale = max(scale_of(exact[np.isfinite(exact)]), scale_of(wanted[finite]))
+        assert np.abs(got[finite] - wanted[finite]).max() <= 4 * TOLERANCE[dtype] * scale
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "uint8"])
+@pytest.mark.parametrize(
+    "window", [S(2), S(2, (3, 2), 1), S(3, 1, 1), S(3, 2, 1), S(5, 1, 2), S((4, 7), (1, 2), 2)], ids=str
+)
+def test_means_of_narrow_types_round_as_the_exact_ones(window, dtype):
+    rng = np.random.default_rng(4)
+    x = rng.integers(0 if dtype == "uint8" else -128, 128, (1, 2, 34, 53)).astype(dtype_of(dtype))
+    for reducer in (pk.Mean(), pk.Mean(count_include_pad=False), pk.Mean(divisor=100)):
+        wanted = reference.forward(x.astype(np.float64), window.plan(x.shape[2:]), reducer).values
+        rounded = np.rint(wanted) if "int" in dtype else wanted.astype(dtype_of(dtype))
+        got = pk.pool(x, window, reducer)
+        assert got.dtype == x.dtype
+        np.testing.assert_array_equal(got.astype(np.float64), rounded.astype(np.float64))
 
 
 def test_soft_reducers_do_not_overflow():
