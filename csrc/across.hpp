@@ -29,17 +29,8 @@ class Across {
   static constexpr i64 L = lanes<A>;
 
   static bool takes(const Grid& g) {
-    if (g.rank != 2 || g.run != 1 || g.planes_rank != 1 || g.planes() < L || g.src[0] != g.axes[1].size ||
-        g.dst[0] != g.axes[1].out)
-      return false;
-    for (int i = 0; i < 2; ++i) {
-      const Axis& a = g.axes[i];
-      if (a.kind != AxisKind::sliding || a.stride != 1 || a.dilation != 1 || a.kernel < 2 || a.kernel <= a.before ||
-          a.out < 2 || a.size < 2 || window_origin(a, a.out - 1) >= a.size)
-        return false;
-    }
-    const i64 cells = g.axes[0].size * g.axes[1].size, out = g.axes[0].out * g.axes[1].out;
-    return cells >= 4 && out >= 4 && cells <= most_cells && out <= most_cells;
+    return g.rank == 2 && g.run == 1 && g.planes_rank == 1 && g.src[0] == g.axes[1].size && g.dst[0] == g.axes[1].out &&
+           planes_as_lanes(g.axes[0], g.axes[1], g.planes(), L, !C::idempotent);
   }
 
   Across(const Grid& grid, const Counts* counts) : g(grid), counts_(counts) {
@@ -67,7 +58,7 @@ class Across {
   }
 
  private:
-  static constexpr i64 most_cells = 1024;
+  static constexpr int M = L < 8 ? int(L) : 8;  // cells turned at once
   // Lines at once, and the most outputs of one line that share what their windows have in common.
   static constexpr int U = vector_bytes > 32 ? 2 : 1, most = 8;
 
@@ -84,38 +75,47 @@ class Across {
     return best;
   }
 
-  // Cells of L planes, four at a time, the last of them overlapping those before. Whether none is a NaN.
+  // Cells of L planes, some at a time, the last of them overlapping those before. Whether none is a NaN.
   bool turn_in(const A* src, i64 cells) {
     V odd{};
     const i64 pitch = g.plane_src[0];
-    for (i64 c = 0;; c = std::min(c + 4, cells - 4)) {
-      V v[4];
-      for (int q = 0; q < 4; ++q) v[q] = load_fours(src + c + q * pitch, pitch);
-      if constexpr (C::idempotent) odd = with_nans<4>(odd, v);
-      turn_fours(v);
-      for (int q = 0; q < 4; ++q) store(in_ + (c + q) * L, v[q]);
-      if (c + 4 >= cells) break;
+    for (i64 c = 0;; c = std::min(c + M, cells - M)) {
+      V v[M];
+#pragma GCC unroll 16
+      for (int q = 0; q < M; ++q) v[q] = load_pieces<M, L>(src + c + q * pitch, pitch);
+      if constexpr (C::idempotent) odd = with_nans<M>(odd, v);
+      turn<M>(v);
+      // The planes after these: what comes in the order of lanes, no hardware foresees.
+      for (int q = 0; q < M; ++q) __builtin_prefetch(src + (pitch + c + q) * L, 0, 2);
+#pragma GCC unroll 16
+      for (int q = 0; q < M; ++q) store(in_ + (c + q) * L, v[q]);
+      if (c + M >= cells) break;
     }
     return !any_lane(odd != odd);
   }
   void turn_out(A* dst, i64 cells, i64 first) {
     const i64 pitch = g.plane_dst[0];
-    for (i64 c = 0;; c = std::min(c + 4, cells - 4)) {
-      V v[4];
-      for (int q = 0; q < 4; ++q) v[q] = load<V>(out_ + (c + q) * L);
-      if (counts_ != nullptr)
-        for (int q = 0; q < 4; ++q) {
+    for (i64 c = 0;; c = std::min(c + M, cells - M)) {
+      V v[M];
+#pragma GCC unroll 16
+      for (int q = 0; q < M; ++q) v[q] = load<V>(out_ + (c + q) * L);
+      if (counts_ != nullptr) {
+#pragma GCC unroll 16
+        for (int q = 0; q < M; ++q) {
           v[q] /= splat<V, A>(divisors_[c + q]);
           odd_ += v[q] - v[q];
         }
-      turn_fours(v);
+      }
+      turn<M>(v);
+      for (int q = 0; q < M; ++q) __builtin_prefetch(dst + (pitch + c + q) * L, 1, 2);
       if (first == 0) {
-        for (int q = 0; q < 4; ++q) store_fours(dst + c + q * pitch, pitch, v[q]);
+#pragma GCC unroll 16
+        for (int q = 0; q < M; ++q) store_pieces<M>(dst + c + q * pitch, pitch, v[q]);
       } else {
         for (i64 lane = first; lane < L; ++lane)
-          std::memcpy(dst + lane * pitch + c, reinterpret_cast<const A*>(&v[lane % 4]) + lane / 4 * 4, 4 * sizeof(A));
+          std::memcpy(dst + lane * pitch + c, reinterpret_cast<const A*>(&v[lane % M]) + lane / M * M, M * sizeof(A));
       }
-      if (c + 4 >= cells) break;
+      if (c + M >= cells) break;
     }
   }
 

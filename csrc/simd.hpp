@@ -300,41 +300,37 @@ static inline V shifted(V a, V b) {
   }(std::make_index_sequence<n>{});
 }
 
-// Four floats of rows that lie a pitch apart: of row 4 * i in the i-th 16 bytes.
-template <int N = lanes<float>>
-static inline vec<float, N> load_fours(const float* p, i64 pitch) {
-  if constexpr (N == 4) {
-    return load<vec<float, 4>>(p);
+// M elements of one row, of the M-th after it, and so on, until the vector is full.
+template <int M, int N, class A>
+static inline vec<A, N> load_pieces(const A* p, i64 pitch) {
+  if constexpr (N == M) {
+    return load<vec<A, M>>(p);
   } else {
-    const auto low = load_fours<N / 2>(p, pitch), high = load_fours<N / 2>(p + N / 2 * pitch, pitch);
+    const auto low = load_pieces<M, N / 2>(p, pitch), high = load_pieces<M, N / 2>(p + N / 2 * pitch, pitch);
     return [&]<std::size_t... K>(std::index_sequence<K...>) {
       return __builtin_shufflevector(low, high, int(K)...);
     }(std::make_index_sequence<N>{});
   }
 }
-template <int I = 0>
-static inline void store_fours(float* p, i64 pitch, vec<float> v) {
-  store(p, __builtin_shufflevector(v, v, 4 * I, 4 * I + 1, 4 * I + 2, 4 * I + 3));
-  if constexpr (4 * I + 4 < lanes<float>) store_fours<I + 1>(p + 4 * pitch, pitch, v);
+template <int M, int I = 0, class A>
+static inline void store_pieces(A* p, i64 pitch, vec<A> v) {
+  [&]<std::size_t... K>(std::index_sequence<K...>) {
+    store(p, __builtin_shufflevector(v, v, int(I + K)...));
+  }(std::make_index_sequence<M>{});
+  if constexpr (I + M < lanes<A>) store_pieces<M, I + M>(p + M * pitch, pitch, v);
 }
-// Within each 16 bytes: four vectors of floats as the rows of a 4 x 4 matrix, which is turned.
-static inline void turn_fours(vec<float>* v) {
-  using V = vec<float>;
-  constexpr int n = lanes<float>;
-  const auto zip = []<int From>(V a, V b, std::integral_constant<int, From>) {
-    return [&]<std::size_t... K>(std::index_sequence<K...>) {
-      return __builtin_shufflevector(a, b, int((K & ~3) + From + (K & 3) / 2 + (K & 1) * n)...);
-    }(std::make_index_sequence<n>{});
-  };
-  const auto halves = []<int From>(V a, V b, std::integral_constant<int, From>) {
-    return [&]<std::size_t... K>(std::index_sequence<K...>) {
-      return __builtin_shufflevector(a, b, int((K & ~3) + From + (K & 1) + (K & 2) / 2 * n)...);
-    }(std::make_index_sequence<n>{});
-  };
-  constexpr std::integral_constant<int, 0> low{};
-  constexpr std::integral_constant<int, 2> high{};
-  const V a = zip(v[0], v[1], low), b = zip(v[0], v[1], high), c = zip(v[2], v[3], low), d = zip(v[2], v[3], high);
-  v[0] = halves(a, c, low), v[1] = halves(a, c, high), v[2] = halves(b, d, low), v[3] = halves(b, d, high);
+// M vectors whose pieces of M lanes are the rows of matrices, one matrix for each piece: turned. First the lanes
+// without bit 1 of two neighbours make one vector and those with it the other, then the same for bit 2 and neighbours
+// but one.
+template <int M, int W = 1, class V>
+[[gnu::always_inline]] static inline void turn(V* v) {
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+    if ((i & W) == 0) {
+      const V low = clear_bit<W>(v[i], v[i + W]), high = set_bit<W>(v[i], v[i + W]);
+      v[i] = low, v[i + W] = high;
+    }
+  if constexpr (2 * W < M) turn<M, 2 * W>(v);
 }
 
 }  // namespace poolkit::POOLKIT_ISA_NS
