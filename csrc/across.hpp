@@ -8,19 +8,6 @@
 
 namespace poolkit::POOLKIT_ISA_NS {
 
-// Joins where no tap is a NaN.
-template <class Op>
-struct Ordered {
-  static constexpr bool idempotent = Op::idempotent;
-  template <class V>
-  [[gnu::always_inline]] static V join(V a, V b) {
-    if constexpr (idempotent)
-      return pick<(Op::identity > 0)>(b, a);
-    else
-      return Op::join(a, b);
-  }
-};
-
 template <class C>
 class Across {
  public:

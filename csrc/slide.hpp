@@ -102,14 +102,18 @@ static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lin
   using Value = typename C::Value;
   const i64 last_start = (rows - 1) * stride;
   const auto sweep = [&]<int U>(i64 c, std::integral_constant<int, U>) {
+    // What comes next in this order no hardware foresees: the strip beside this one, or the first of the lines below.
+    const i64 next = (c + U * L < width ? c + U * L : (to - from) * line_pitch) * i64(sizeof(typename C::A));
     const auto line = [&](i64 p, int u) { return C::get(lines + (p - from) * line_pitch, c + u * L); };
     for (i64 block = 0; block <= last_start; block += k) {
       Value acc[U];
       for (int u = 0; u < U; ++u) acc[u] = C::identity();
       for (i64 t = k - 1; t >= 0; --t) {
         const i64 p = block + t;
-        if (p >= from && p < to)
+        if (p >= from && p < to) {
+          fetch_ahead<C>(lines + (p - from) * line_pitch, U * L, next);
           for (int u = 0; u < U; ++u) acc[u] = C::join(line(p, u), acc[u]);
+        }
         for (int u = 0; u < U; ++u) C::put(spare + t * strip, u * L, acc[u]);
       }
       for (int u = 0; u < U; ++u) acc[u] = C::identity();
