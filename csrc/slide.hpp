@@ -99,6 +99,8 @@ static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lin
   constexpr int L = lanes<typename C::A>;
   constexpr int V = 4;
   constexpr i64 strip = V * L;
+  // Two blocks of lines and what is kept of one stay in the first cache.
+  constexpr i64 near = (i64(8) << 10) / i64(sizeof(typename C::A));
   using Value = typename C::Value;
   const i64 last_start = (rows - 1) * stride;
   const auto sweep = [&]<int U>(i64 c, std::integral_constant<int, U>) {
@@ -128,7 +130,9 @@ static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lin
     }
   };
   i64 c = 0;
-  for (; c + strip <= width; c += strip) sweep(c, std::integral_constant<int, V>{});
+  if (k * strip <= near)
+    for (; c + strip <= width; c += strip) sweep(c, std::integral_constant<int, V>{});
+  for (; c + 2 * L <= width; c += 2 * L) sweep(c, std::integral_constant<int, 2>{});
   for (; c + L <= width; c += L) sweep(c, std::integral_constant<int, 1>{});
   if (c < width) sweep(width - L, std::integral_constant<int, 1>{});
 }
