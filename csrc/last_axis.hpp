@@ -62,8 +62,8 @@ class LastAxis {
   // Whether outputs [c0, c1) of n rows are summed one row a lane: longer windows are many shifted copies otherwise.
   static bool in_turned_rows(const Grid& g, i64 c0, i64 c1, i64 n) {
     const Axis& a = g.last();
-    return turns && regular(a, c0, c1) && a.stride == 1 && a.dilation == 1 && g.run == 1 && a.kernel >= 12 && n >= L &&
-           c1 - c0 >= 2 * a.kernel;
+    return turns && regular(a, c0, c1) && a.stride == 1 && a.dilation == 1 && g.run == 1 &&
+           a.kernel >= (C::idempotent ? 24 : 12) && n >= L && c1 - c0 >= 2 * a.kernel;
   }
 
   // Outputs [c0, c1) of n padded rows, which hold the positions `cols`. end: where writing beyond a row has to stop;
@@ -181,34 +181,46 @@ class LastAxis {
  private:
   static constexpr i64 L = lanes<A>;
   static constexpr bool in_words = sizeof(A) >= 4;
-  static constexpr bool turns = tuned && !C::idempotent && std::is_same_v<A, float> && L >= 8;
+  static constexpr bool turns = tuned && std::is_same_v<A, float> && L >= 8;
   const Grid& g;
 
-  // L rows, one a lane, and van Herk's blocks along them.
+  // Outputs in place of the first cells of a line of vectors, by van Herk's blocks.
+  template <class Op>
+  static void blocks_along(A* line, i64 k, i64 out) {
+    using V = vec<A>;
+    for (i64 block = 0; block < out; block += k) {
+      A *const first = line + block * L, *const after = first + k * L;
+      const auto at = [](const A* p, i64 t) { return load<V>(p + t * L); };
+      V acc = at(first, k - 1);
+      for (i64 t = k - 2; t >= 0; --t) acc = Op::join(at(first, t), acc), store(first + t * L, acc);
+      const i64 end = std::min(k, out - block);
+      if (end > 1) acc = at(after, 0);
+      for (i64 t = 1; t < end; ++t) {
+        store(first + t * L, Op::join(at(first, t), acc));
+        if (t + 1 < end) acc = Op::join(acc, at(after, t));
+      }
+    }
+  }
+  // L rows, one a lane.
   void turned_rows(const Lines<C>& to, const Lines<C>& from, i64 k, i64 out) {
     constexpr int M = 8;
     const i64 cells = out + k - 1;
     const Row line = turned_.take(cells * L);
+    vec<A> odd{};
     for (i64 c = 0;; c = std::min(c + M, cells - M)) {
       vec<A> v[M];
 #pragma GCC unroll 8
       for (int q = 0; q < M; ++q) v[q] = load_pieces<M, L>(from.row.v + c + q * from.pitch, from.pitch);
+      if constexpr (C::idempotent) odd = with_nans<M>(odd, v);
       turn<M>(v);
 #pragma GCC unroll 8
       for (int q = 0; q < M; ++q) store(line.v + (c + q) * L, v[q]);
       if (c + M >= cells) break;
     }
-    for (i64 block = 0; block < out; block += k) {
-      const Row first = line + block * L, after = first + k * L;
-      auto acc = C::get(first, (k - 1) * L);
-      for (i64 t = k - 2; t >= 0; --t) acc = C::join(C::get(first, t * L), acc), C::put(first, t * L, acc);
-      const i64 end = std::min(k, out - block);
-      if (end > 1) acc = C::get(after, 0);
-      for (i64 t = 1; t < end; ++t) {
-        C::put(first, t * L, C::join(C::get(first, t * L), acc));
-        if (t + 1 < end) acc = C::join(acc, C::get(after, t * L));
-      }
-    }
+    if (!C::idempotent || !any_lane(odd != odd))
+      blocks_along<Ordered<typename C::Op>>(line.v, k, out);
+    else if constexpr (C::idempotent)
+      blocks_along<typename C::Op>(line.v, k, out);
     for (i64 c = 0;; c = std::min(c + M, out - M)) {
       vec<A> v[M];
 #pragma GCC unroll 8
