@@ -178,8 +178,7 @@ class Fold {
       // Planes may lie before the source's first element, where strides are negative.
       const bool from_memory = source != nullptr && !sliced;
       // Tall overlapping windows: every window start at once, by doubling.
-      const i64 least = g.run == 1 && width >= 4 * L && R == 2 && g.axes[0].dilation == 1 ? 5 : 9;
-      const bool tall = R >= 2 && row_taps >= least && regular(g.axes[R - 2], r0, r1) &&
+      const bool tall = R >= 2 && row_taps > 8 && regular(g.axes[R - 2], r0, r1) &&
                         row_taps >= 3 * g.axes[R - 2].stride && slices.n == 1;
       Row window_rows;
       i64 window_stride = 0;
