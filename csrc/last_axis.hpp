@@ -59,11 +59,11 @@ class LastAxis {
 
   explicit LastAxis(const Grid& grid) : g(grid) {}
 
-  // Whether outputs [c0, c1) of n rows are summed one row a lane: longer windows are many shifted copies otherwise.
+  // Whether outputs [c0, c1) of n rows are made one row a lane: otherwise a long window takes many shifted copies.
   static bool in_turned_rows(const Grid& g, i64 c0, i64 c1, i64 n) {
     const Axis& a = g.last();
-    return turns && regular(a, c0, c1) && a.stride == 1 && a.dilation == 1 && g.run == 1 &&
-           a.kernel >= (C::idempotent ? 24 : 12) && n >= L && c1 - c0 >= 2 * a.kernel;
+    return turns && regular(a, c0, c1) && a.stride == 1 && a.dilation == 1 && g.run == 1 && n >= L &&
+           a.kernel >= (C::idempotent ? 24 : 12) && c1 - c0 >= 2 * a.kernel && c1 - c0 <= longest_turned;
   }
 
   // Outputs [c0, c1) of n padded rows, which hold the positions `cols`. end: where writing beyond a row has to stop;
@@ -181,6 +181,7 @@ class LastAxis {
  private:
   static constexpr i64 L = lanes<A>;
   static constexpr bool in_words = sizeof(A) >= 4;
+  static constexpr i64 longest_turned = 2048;  // near the core
   static constexpr bool turns = tuned && std::is_same_v<A, float> && L >= 8;
   const Grid& g;
 
@@ -201,7 +202,7 @@ class LastAxis {
       }
     }
   }
-  // L rows, one a lane.
+  // Outputs of L rows, one row a lane.
   void turned_rows(const Lines<C>& to, const Lines<C>& from, i64 k, i64 out) {
     constexpr int M = 8;
     const i64 cells = out + k - 1;

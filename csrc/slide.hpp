@@ -99,7 +99,7 @@ static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lin
   constexpr int L = lanes<typename C::A>;
   constexpr int V = 4;
   constexpr i64 strip = V * L;
-  // Two blocks of lines and what is kept of one stay in the first cache.
+  // What is kept of a block, and the lines of two, are to stay in the first cache.
   constexpr i64 near = (i64(8) << 10) / i64(sizeof(typename C::A));
   using Value = typename C::Value;
   const i64 last_start = (rows - 1) * stride;
