@@ -82,8 +82,15 @@ bool small_and_long(const Problem& p, i64 itemsize, const View& x) {
          p.axes[1].out * std::max<i64>(itemsize, 4) >= small_row_bytes;
 }
 
-// forward: the problem, where it is one.
-const KernelTable& table(const View& x, int rank, const Problem* forward = nullptr) {
+// Where every lane holds a plane of its own, rows have no ends.
+bool in_lanes_of_planes(const Problem& p, const View& x) {
+  return x.dtype == DType::f32 && p.reducer <= Reducer::Mean && p.rank == 2 && x.stride[3] == 1 &&
+         x.stride[2] == x.shape[3] &&
+         planes_as_lanes(p.axes[0], p.axes[1], x.shape[0] * x.shape[1], 16, p.reducer >= Reducer::Sum);
+}
+
+// forward: the problem, where it is one; values: nothing beside them is asked for.
+const KernelTable& table(const View& x, int rank, const Problem* forward = nullptr, bool values = false) {
   const Level* level = current().load(std::memory_order_relaxed);
 #if defined(__x86_64__)
   if (level->table == &avx512::kernels && !chosen_by_user.load(std::memory_order_relaxed)) {
@@ -92,11 +99,12 @@ const KernelTable& table(const View& x, int rank, const Problem* forward = nullp
     i64 row = x.shape[1 + rank] * (x.stride[1] == 1 ? x.shape[1] : 1);
     // Lines that one window takes whole are one long row.
     for (int i = rank - 1; forward != nullptr && i > 0 && forward->axes[i].out == 1; --i) row *= x.shape[1 + i];
-    if (row * itemsize < short_row_bytes && (forward == nullptr || !small_and_long(*forward, itemsize, x)))
+    if (row * itemsize < short_row_bytes &&
+        (forward == nullptr || !(small_and_long(*forward, itemsize, x) || (values && in_lanes_of_planes(*forward, x)))))
       return avx2::kernels;
   }
 #else
-  (void)x, (void)rank, (void)forward;
+  (void)x, (void)rank, (void)forward, (void)values;
 #endif
   return *level->table;
 }
@@ -234,7 +242,8 @@ Status forward(const Problem& problem, const View& x, const View& y, const View*
     return "lse must have the output's shape and the accumulator's dtype";
   if (std::string wrong = check_extra(problem, y, extra, x.dtype); !wrong.empty()) return wrong;
   if (empty(y, problem.rank)) return {};
-  return status(table(x, problem.rank, &problem).forward(problem, x, y, offsets, indices, lse, extra, exec));
+  const bool values = offsets == nullptr && indices == nullptr;
+  return status(table(x, problem.rank, &problem, values).forward(problem, x, y, offsets, indices, lse, extra, exec));
 }
 
 Status backward(const Problem& problem, const View& dy, const View& dx, const View* x, const View* y, const View* lse,

@@ -7,6 +7,9 @@
 
 namespace poolkit {
 
+// Threads get pieces of at least this many input elements.
+constexpr i64 grain_elements = i64(1) << 15;
+
 // Calls fn(begin, end) on disjoint pieces of [0, n), at least `grain` long where n allows it.
 template <class Fn>
 static void parallel(const Exec& exec, i64 n, i64 grain, Fn&& fn) {

@@ -126,7 +126,8 @@ class Fold {
       io->begin(spot, to);
     }
 
-    const i64 group = std::max<i64>(1, std::min(r1 - r0, (i64(1) << 11) / std::max<i64>(1, pitch)));
+    const i64 fits = (i64(1) << 11) / std::max<i64>(1, pitch);
+    const i64 group = std::max<i64>(1, std::min(r1 - r0, LastAxis<C>::in_turned_rows(g, c0, c1, r1 - r0) ? L : fits));
     for (int component = 0; component < components; ++component) {
       Interval slices = all_slices;
       Row first;  // row (slices.start, lines.from), existing columns only

@@ -59,6 +59,13 @@ class LastAxis {
 
   explicit LastAxis(const Grid& grid) : g(grid) {}
 
+  // Whether outputs [c0, c1) of n rows are made one row a lane: otherwise a long window takes many shifted copies.
+  static bool in_turned_rows(const Grid& g, i64 c0, i64 c1, i64 n) {
+    const Axis& a = g.last();
+    return turns && regular(a, c0, c1) && a.stride == 1 && a.dilation == 1 && g.run == 1 && n >= L &&
+           a.kernel >= (C::idempotent ? 24 : 12) && c1 - c0 >= 2 * a.kernel && c1 - c0 <= longest_turned;
+  }
+
   // Outputs [c0, c1) of n padded rows, which hold the positions `cols`. end: where writing beyond a row has to stop;
   // nullptr: nowhere.
   void operator()(const Lines<C>& to, const A* end, const Lines<C>& from, const Span& cols, i64 window, i64 n, i64 c0,
@@ -88,6 +95,12 @@ class LastAxis {
       } else if (run == 1 && d == 1 && k >= L && k * out <= 2 * cols.size) {
         for (i64 i = 0; i < n; ++i)
           for (i64 j = 0; j < out; ++j) reduce_run<C>(dst + i * row_pitch, j, block + (i * pitch + j * s), k);
+      } else if (in_turned_rows(g, c0, c1, n)) {
+        if constexpr (turns)
+          for (i64 i = 0;; i = std::min(i + L, n - L)) {
+            turned_rows({dst + i * row_pitch, row_pitch}, {block + i * pitch, pitch}, k, out);
+            if (i + L >= n) break;
+          }
       } else if (s == 1) {
         const i64 total = n * pitch;
         Row src[8];
@@ -168,7 +181,59 @@ class LastAxis {
  private:
   static constexpr i64 L = lanes<A>;
   static constexpr bool in_words = sizeof(A) >= 4;
+  static constexpr i64 longest_turned = 2048;  // near the core
+  static constexpr bool turns = tuned && std::is_same_v<A, float> && L >= 8;
   const Grid& g;
+
+  // Outputs in place of the first cells of a line of vectors, by van Herk's blocks.
+  template <class Op>
+  static void blocks_along(A* line, i64 k, i64 out) {
+    using V = vec<A>;
+    for (i64 block = 0; block < out; block += k) {
+      A *const first = line + block * L, *const after = first + k * L;
+      const auto at = [](const A* p, i64 t) { return load<V>(p + t * L); };
+      V acc = at(first, k - 1);
+      for (i64 t = k - 2; t >= 0; --t) acc = Op::join(at(first, t), acc), store(first + t * L, acc);
+      const i64 end = std::min(k, out - block);
+      if (end > 1) acc = at(after, 0);
+      for (i64 t = 1; t < end; ++t) {
+        store(first + t * L, Op::join(at(first, t), acc));
+        if (t + 1 < end) acc = Op::join(acc, at(after, t));
+      }
+    }
+  }
+  // Outputs of L rows, one row a lane.
+  void turned_rows(const Lines<C>& to, const Lines<C>& from, i64 k, i64 out) {
+    constexpr int M = 8;
+    const i64 cells = out + k - 1;
+    const Row line = turned_.take(cells * L);
+    vec<A> odd{};
+    for (i64 c = 0;; c = std::min(c + M, cells - M)) {
+      vec<A> v[M];
+#pragma GCC unroll 8
+      for (int q = 0; q < M; ++q) v[q] = load_pieces<M, L>(from.row.v + c + q * from.pitch, from.pitch);
+      if constexpr (C::idempotent) odd = with_nans<M>(odd, v);
+      turn<M>(v);
+#pragma GCC unroll 8
+      for (int q = 0; q < M; ++q) store(line.v + (c + q) * L, v[q]);
+      if (c + M >= cells) break;
+    }
+    if (!C::idempotent || !any_lane(odd != odd))
+      blocks_along<Ordered<typename C::Op>>(line.v, k, out);
+    else if constexpr (C::idempotent)
+      blocks_along<typename C::Op>(line.v, k, out);
+    for (i64 c = 0;; c = std::min(c + M, out - M)) {
+      vec<A> v[M];
+#pragma GCC unroll 8
+      for (int q = 0; q < M; ++q) v[q] = load<vec<A>>(line.v + (c + q) * L);
+      turn<M>(v);
+      // The rows below: what is written row by row but in this order, no hardware foresees.
+      for (int q = 0; q < M; ++q) __builtin_prefetch(to.row.v + (to.pitch + c + q) * L, 1, 2);
+#pragma GCC unroll 8
+      for (int q = 0; q < M; ++q) store_pieces<M>(to.row.v + c + q * to.pitch, to.pitch, v[q]);
+      if (c + M >= out) break;
+    }
+  }
 
   // Outputs [c0, c1) of n rows, each the join of consecutive elements of a row of the block.
   void segments(const Lines<C>& to, Row block, i64 pitch, i64 origin, i64 n, i64 c0, i64 c1) {
@@ -219,7 +284,7 @@ class LastAxis {
   }
 
   Rows<Plain<i64, Sum>> spans_;
-  Rows<C> spare_, halved_[2];
+  Rows<C> spare_, turned_, halved_[2];
   Doubling<C> doubled_;
   Gather<C> gather_;
 };

@@ -93,4 +93,20 @@ static inline i64 longest(const Axis& a) {
   return a.kernel;
 }
 
+// Whether windows at stride 1 over planes of h x w floats are best reduced one plane a lane, `lanes` planes at once.
+// What planes cost on the way into lanes and back has to be less than what rows shorter than a few vectors, and large
+// windows along them, cost otherwise; and the planes have to stay near the core. Sums: of sums, or maxima.
+static inline bool planes_as_lanes(const Axis& h, const Axis& w, i64 planes, i64 lanes, bool sums) {
+  if (lanes < 8 || planes < lanes) return false;
+  for (const Axis* a : {&h, &w})
+    if (a->kind != AxisKind::sliding || a->stride != 1 || a->dilation != 1 || a->kernel < 2 || a->before >= a->kernel ||
+        a->out < 2 || a->size < 2 || window_origin(*a, a->out - 1) >= a->size || longest(*a) > 40)
+      return false;
+  const i64 cells = h.size * w.size, out = h.out * w.out, kernel = std::min(h.kernel, w.kernel);
+  // Planes whole pages apart meet in the same few lines of the first cache.
+  const i64 least = lanes > 8 && cells % 1024 == 0 ? 9 : lanes == 8 ? 5 : sums ? 3 : 4;
+  const i64 most = kernel < 5 ? 640 : kernel < 9 ? 1600 : 3200;
+  return kernel >= least && std::min(cells, out) >= 8 && std::max(cells, out) <= most;
+}
+
 }  // namespace poolkit

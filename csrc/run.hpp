@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "across.hpp"
 #include "atoms.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
@@ -16,9 +17,6 @@ static bool dense_view(const View& v, int rank) {
   }
   return true;
 }
-
-// Threads get pieces of at least this many input elements.
-constexpr i64 grain_elements = i64(1) << 15;
 
 // Runs a fold over its units. prepare(fold) says where rows come from and go to; what it returns lives as long.
 template <class C, class Prepare>
@@ -43,6 +41,8 @@ template <class C>
 static void fold_direct(const Problem& pr, const Grid& g, const View& x, const View& y, const Counts* divide,
                         const Exec& exec) {
   using A = typename C::A;
+  if constexpr (tuned && std::is_same_v<A, float>)
+    if (fold_across<C>(g, x, y, divide, exec)) return;
   const bool ordered = dense_view(y, pr.rank);
   i64 whole = 1;
   for (int i = 0; i < 2 + pr.rank; ++i) whole *= y.shape[i];

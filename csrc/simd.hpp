@@ -369,4 +369,37 @@ static inline V shifted(V a, V b) {
   }(std::make_index_sequence<n>{});
 }
 
+// M elements of one row, of the M-th after it, and so on, until the vector is full.
+template <int M, int N, class A>
+static inline vec<A, N> load_pieces(const A* p, i64 pitch) {
+  if constexpr (N == M) {
+    return load<vec<A, M>>(p);
+  } else {
+    const auto low = load_pieces<M, N / 2>(p, pitch), high = load_pieces<M, N / 2>(p + N / 2 * pitch, pitch);
+    return [&]<std::size_t... K>(std::index_sequence<K...>) {
+      return __builtin_shufflevector(low, high, int(K)...);
+    }(std::make_index_sequence<N>{});
+  }
+}
+template <int M, int I = 0, class A>
+static inline void store_pieces(A* p, i64 pitch, vec<A> v) {
+  [&]<std::size_t... K>(std::index_sequence<K...>) {
+    store(p, __builtin_shufflevector(v, v, int(I + K)...));
+  }(std::make_index_sequence<M>{});
+  if constexpr (I + M < lanes<A>) store_pieces<M, I + M>(p + M * pitch, pitch, v);
+}
+// M vectors whose pieces of M lanes are the rows of matrices, one matrix for each piece: turned. First the lanes
+// without bit 1 of two neighbours make one vector and those with it the other, then the same for bit 2 and neighbours
+// but one.
+template <int M, int W = 1, class V>
+[[gnu::always_inline]] static inline void turn(V* v) {
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+    if ((i & W) == 0) {
+      const V low = clear_bit<W>(v[i], v[i + W]), high = set_bit<W>(v[i], v[i + W]);
+      v[i] = low, v[i + W] = high;
+    }
+  if constexpr (2 * W < M) turn<M, 2 * W>(v);
+}
+
 }  // namespace poolkit::POOLKIT_ISA_NS

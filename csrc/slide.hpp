@@ -99,17 +99,23 @@ static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lin
   constexpr int L = lanes<typename C::A>;
   constexpr int V = 4;
   constexpr i64 strip = V * L;
+  // What is kept of a block, and the lines of two, are to stay in the first cache.
+  constexpr i64 near = (i64(8) << 10) / i64(sizeof(typename C::A));
   using Value = typename C::Value;
   const i64 last_start = (rows - 1) * stride;
   const auto sweep = [&]<int U>(i64 c, std::integral_constant<int, U>) {
+    // What comes next in this order no hardware foresees: the strip beside this one, or the first of the lines below.
+    const i64 next = (c + U * L < width ? c + U * L : (to - from) * line_pitch) * i64(sizeof(typename C::A));
     const auto line = [&](i64 p, int u) { return C::get(lines + (p - from) * line_pitch, c + u * L); };
     for (i64 block = 0; block <= last_start; block += k) {
       Value acc[U];
       for (int u = 0; u < U; ++u) acc[u] = C::identity();
       for (i64 t = k - 1; t >= 0; --t) {
         const i64 p = block + t;
-        if (p >= from && p < to)
+        if (p >= from && p < to) {
+          fetch_ahead<C>(lines + (p - from) * line_pitch, U * L, next);
           for (int u = 0; u < U; ++u) acc[u] = C::join(line(p, u), acc[u]);
+        }
         for (int u = 0; u < U; ++u) C::put(spare + t * strip, u * L, acc[u]);
       }
       for (int u = 0; u < U; ++u) acc[u] = C::identity();
@@ -124,7 +130,9 @@ static void tall_windows(typename C::Row dst, i64 dst_pitch, typename C::Row lin
     }
   };
   i64 c = 0;
-  for (; c + strip <= width; c += strip) sweep(c, std::integral_constant<int, V>{});
+  if (k * strip <= near)
+    for (; c + strip <= width; c += strip) sweep(c, std::integral_constant<int, V>{});
+  for (; c + 2 * L <= width; c += 2 * L) sweep(c, std::integral_constant<int, 2>{});
   for (; c + L <= width; c += L) sweep(c, std::integral_constant<int, 1>{});
   if (c < width) sweep(width - L, std::integral_constant<int, 1>{});
 }
