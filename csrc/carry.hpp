@@ -1,4 +1,4 @@
-// Which tap a maximum or minimum was, carried beside its value from tap to tap: for windows of so few taps that looking
+// Which tap a maximum was, carried beside its value from tap to tap: for windows of so few taps that looking
 // for the value afterwards would take longer.
 #pragma once
 
@@ -7,11 +7,11 @@
 namespace poolkit::POOLKIT_ISA_NS {
 
 // Values and the taps they were found at, of vectors of windows.
-template <class A, bool Min>
+template <class A>
 struct Found {
   using V = vec<A>;
   using I = vec<index_t<A>>;
-  static constexpr A identity = std::numeric_limits<A>::infinity() * (Min ? 1 : -1);
+  static constexpr A identity = -std::numeric_limits<A>::infinity();
   V value;
   I tap;
 
@@ -19,10 +19,10 @@ struct Found {
   template <bool Nan>
   [[gnu::always_inline]] void meet(V v, I t) {
     if constexpr (Nan) {
-      const auto better = (Min ? v < value : v > value) | ((v != v) & (value == value));
+      const auto better = (v > value) | ((v != v) & (value == value));
       tap = better ? t : tap, value = better ? v : value;
     } else {
-      tap = (Min ? v < value : v > value) ? t : tap, value = pick<Min>(v, value);
+      tap = v > value ? t : tap, value = pick<false>(v, value);
     }
   }
 };
@@ -61,14 +61,14 @@ struct Chosen {
 
 // Windows side by side in a plane. Rows are copied between columns of the identity, so that every window has all its
 // columns; rows that are not there are left out.
-template <class T, bool Min>
+template <class T>
 class CarryRows {
  public:
   using A = acc_t<T>;
   using V = vec<A>;
   using I = vec<index_t<A>>;
   static constexpr i64 L = lanes<A>;
-  using Best = Found<A, Min>;
+  using Best = Found<A>;
 
   static bool takes(const Problem& pr, const View& y, const View* offsets) {
     const int w = pr.rank - 1;
@@ -395,14 +395,14 @@ class CarryRows {
 };
 
 // Channels side by side.
-template <class T, bool Min>
+template <class T>
 class CarryChannels {
  public:
   using A = acc_t<T>;
   using V = vec<A>;
   using I = vec<index_t<A>>;
   static constexpr i64 L = lanes<A>;
-  using Best = Found<A, Min>;
+  using Best = Found<A>;
 
   static bool takes(const Problem& pr, const View& x, const View& y, const View* offsets) {
     i64 taps = 1;
@@ -483,16 +483,16 @@ class CarryChannels {
 };
 
 // Values and places of a maximum or minimum; false where it does not pay.
-template <class T, bool Min>
+template <class T>
 static bool carry(const Problem& pr, const View& x, const View& y, const View* offsets, const View* indices,
                   const Exec& exec) {
-  if (CarryChannels<T, Min>::takes(pr, x, y, offsets)) {
+  if (CarryChannels<T>::takes(pr, x, y, offsets)) {
     i64 rows = x.shape[0], o_rows = 1, work = x.shape[1] * pr.axes[pr.rank - 1].out;
     for (int i = 0; i + 1 < pr.rank; ++i) o_rows *= pr.axes[i].out;
     for (int i = 0; i < pr.rank; ++i) work *= longest(pr.axes[i]);
     rows *= o_rows;
     parallel(exec, rows, std::max<i64>(1, (i64(1) << 16) / work), [&](i64 begin, i64 end) {
-      CarryChannels<T, Min> channels(pr, x, y, offsets, indices);
+      CarryChannels<T> channels(pr, x, y, offsets, indices);
       for (i64 r = begin; r < end; ++r) {
         i64 o[3] = {}, rest = r % o_rows;
         for (int i = pr.rank - 2; i >= 0; --i) o[i] = rest % pr.axes[i].out, rest /= pr.axes[i].out;
@@ -501,17 +501,17 @@ static bool carry(const Problem& pr, const View& x, const View& y, const View* o
     });
     return true;
   }
-  if ((x.stride[1] == 1 && x.shape[1] > 1) || !CarryRows<T, Min>::takes(pr, y, offsets)) return false;
-  CarryRows<T, Min> first(pr, x, y, offsets, indices);
+  if ((x.stride[1] == 1 && x.shape[1] > 1) || !CarryRows<T>::takes(pr, y, offsets)) return false;
+  CarryRows<T> first(pr, x, y, offsets, indices);
   const i64 blocks = first.blocks(), units = x.shape[0] * x.shape[1] * blocks;
   i64 cells = 1;
   for (int i = 0; i < pr.rank; ++i) cells *= x.shape[2 + i];
-  const auto run = [&](CarryRows<T, Min>& rows, i64 begin, i64 end) {
+  const auto run = [&](CarryRows<T>& rows, i64 begin, i64 end) {
     for (i64 u = begin; u < end; ++u) rows.unit(u / blocks / x.shape[1], u / blocks % x.shape[1], u % blocks);
   };
   parallel(exec, units, std::max<i64>(1, (i64(1) << 14) * blocks / cells), [&](i64 begin, i64 end) {
     if (end - begin == units) return run(first, begin, end);
-    CarryRows<T, Min> own(pr, x, y, offsets, indices);
+    CarryRows<T> own(pr, x, y, offsets, indices);
     run(own, begin, end);
   });
   return true;

@@ -45,7 +45,7 @@ static const char* choose(const Problem& pr, const View& x, const View& y, const
   }
   // What networks train with; every form of it is compiled anew.
   if constexpr (tuned && std::is_same_v<acc_t<T>, float> && !Min && !Magnitude)
-    if (carry<T, Min>(pr, x, y, offsets, indices, exec)) return nullptr;
+    if (carry<T>(pr, x, y, offsets, indices, exec)) return nullptr;
   const auto fold = [](const Problem& problem, const View& in, const View& out, const Exec& threads, auto magnitude) {
     fold_extreme<T, Min, decltype(magnitude)::value>(problem, in, out, threads);
   };
