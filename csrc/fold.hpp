@@ -158,7 +158,7 @@ class Fold {
       i64 row_taps = 1;
       if (R >= 2) row_taps = longest(g.axes[R - 2]);
       if (direct(slices.n, lines, r1 - r0, cols, c1 - c0)) {
-        const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, false};
+        const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, source != nullptr};
         for (i64 r = r0; r < r1; ++r) windows(stack, plane, slice, r, c0, c1, cols.from, component);
         continue;
       }
@@ -315,7 +315,7 @@ class Fold {
       if (all == 0) {
         C::clear(to, s.width);
       } else if (all > 8) {
-        gather_.rows(to, top, step * s.line_pitch, taps.n, s.width, tail);
+        gather_.rows(to, top, step * s.line_pitch, taps.n, s.width, tail, s.from_memory && source_end - source >= far);
       } else {
         Row from[8];
         int count = 0;
@@ -385,7 +385,7 @@ class Fold {
       const i64 alike = j >= whole_from && j < whole_to ? std::min(c1, whole_to) - j : 1;
       gather_.windows(to.row + (j - c0) * run, top + (taps.start - col_from) * run,
                       {{s.slices, lines.n, taps.n}, {s.slice_pitch, line_step, step * run}}, a.stride * run, alike, run,
-                      Tail::exact);
+                      Tail::exact, s.from_memory && source_end - source >= far);
       j += alike;
     }
     divided(to, plane, slice, r, 1, c0, c1);
