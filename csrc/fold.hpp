@@ -137,6 +137,10 @@ class Fold {
         if (R == 3) at += slices.start * g.src[0];
         first = raw(source + at);
         slice_pitch = R == 3 ? g.src[0] * slice_step : 0, line_pitch = R >= 2 ? g.src[R - 2] : 0;
+        // Small slices are asked for whole: the hardware loses its way among them.
+        if (const i64 fresh = R == 3 ? g.axes[0].stride * g.src[0] : 0;
+            0 < fresh && fresh <= small_slices && source_end - source >= far)
+          fetch_ahead<C>(first, fresh, 8192);
       } else {
         line_pitch = width, slice_pitch = width * (lines.to - lines.from);
         first = loaded_.take(slice_pitch * slices.n);
@@ -291,7 +295,7 @@ class Fold {
   }
 
   // Long rows of large arrays are asked for early, so many elements at a time.
-  static constexpr i64 far = 1 << 20, fetched = 512;
+  static constexpr i64 far = 1 << 20, fetched = 512, small_slices = 1 << 12;
   bool fetches(const Stack& s, i64 down, i64 long_row_bytes) const {
     return down > 0 && s.from_memory && s.width * i64(sizeof(A)) >= long_row_bytes && source_end - source >= far;
   }
