@@ -64,7 +64,7 @@ class Fold {
         return;
       }
     }
-    if (global_blocks(begin, end) || planes_through_io(begin, end)) return;
+    if (global_blocks(begin, end) || planes_through_io(begin, end) || slices_in_pairs(begin, end)) return;
     if (source == nullptr || target == nullptr || !together() || !planes_together(begin, end))
       for (i64 u = begin; u < end; ++u) unit(u);
   }
@@ -137,10 +137,7 @@ class Fold {
         if (R == 3) at += slices.start * g.src[0];
         first = raw(source + at);
         slice_pitch = R == 3 ? g.src[0] * slice_step : 0, line_pitch = R >= 2 ? g.src[R - 2] : 0;
-        // Small slices are asked for whole: the hardware loses its way among them.
-        if (const i64 fresh = R == 3 ? g.axes[0].stride * g.src[0] : 0;
-            0 < fresh && fresh <= small_slices && source_end - source >= far)
-          fetch_ahead<C>(first, fresh, 8192);
+        if (R == 3) ask_for_slices(first);
       } else {
         line_pitch = width, slice_pitch = width * (lines.to - lines.from);
         first = loaded_.take(slice_pitch * slices.n);
@@ -300,6 +297,12 @@ class Fold {
     return down > 0 && s.from_memory && s.width * i64(sizeof(A)) >= long_row_bytes && source_end - source >= far;
   }
 
+  // Small slices are asked for whole: the hardware loses its way among them.
+  [[gnu::always_inline]] void ask_for_slices(Row first) const {
+    const i64 fresh = g.axes[0].stride * g.src[0];
+    if (0 < fresh && fresh <= small_slices && source_end - source >= far) fetch_ahead<C>(first, fresh, 8192);
+  }
+
   // Output rows r .. r + n of the row axis, each the join of its slices and lines, to dst, pitch apart.
   void stacked(const Stack& s, Row dst, i64 pitch, i64 r, i64 n) {
     const int R = g.rank;
@@ -341,7 +344,8 @@ class Fold {
   static constexpr bool takes_pairs = tuned && sizeof(A) <= 4;
   // Whether whole rows of outputs come from their lines in one pass.
   Paired pairs_at(i64 slices, i64 c0, i64 c1) const {
-    if (!takes_pairs || g.rank < 2 || c1 - c0 < L || !pairs_of(slices * longest(g.axes[g.rank - 2]))) return {};
+    if (!takes_pairs || g.rank < 2 || !pairs_of(slices * longest(g.axes[g.rank - 2]))) return {};
+    if (c1 - c0 < L && (g.last().kernel != 2 || c1 - c0 < 2)) return {};
     return paired(g.last(), g.run, c0, c1);
   }
   // Output rows r .. r + n, all of whose lines exist.
@@ -356,14 +360,47 @@ class Fold {
     const i64 down = a.stride * s.line_pitch;
     const bool ahead = fetches(s, down, 480);
     const i64 piece = ahead ? std::clamp<i64>(fetched / down, 1, n) : n;
+    i64 exact = 0;
+    if (const i64 out = g.last().out; 2 * out < L)
+      for (const auto within =
+               [&](i64 i) {
+                 return target != nullptr && to.row.v + i * to.pitch + L / 2 <= target_end &&
+                        room(s, from[count - 1], i * down + L);
+               };
+           exact < n && !within(n - 1 - exact);)
+        ++exact;
     for (i64 i = 0; i < n; i += piece) {
       const i64 together = std::min(piece, n - i);
       for (i64 d = 0; ahead && d < s.slices; ++d) fetch_ahead<C>(from[d * taps.n], together * down, 8192);
       if constexpr (takes_pairs)
-        pair_rows<C>(to.row + i * to.pitch, to.pitch, from, count, down, together, g.last().out, g.last().kernel,
-                     pairs);
+        pair_rows<C>(to.row + i * to.pitch, to.pitch, from, count, down, together, g.last().out, g.last().kernel, pairs,
+                     exact);
       for (int f = 0; f < count; ++f) from[f] = from[f] + piece * down;
     }
+  }
+
+  // Slices one after the other whose windows all are pairs.
+  bool slices_in_pairs(i64 begin, i64 end) {
+    if (g.rank != 3 || source == nullptr || target == nullptr) return false;
+    const Axis &deep = g.axes[0], &wide = g.axes[2];
+    const i64 rows = g.axes[1].out, out = wide.out, per_plane = deep.out;
+    i64 from = 0, to = 0;
+    whole_windows(deep, from, to);
+    if (from > 0 || to < per_plane || whole_from_ > 0 || whole_to_ < rows || wide.stride * out > i64(1) << 14)
+      return false;
+    const Paired pairs = pairs_at(deep.kernel, 0, out);
+    if (!pairs.fits) return false;
+    Place plane = place(g, begin / per_plane);
+    for (i64 u = begin, d = begin % per_plane; u < end; ++u, ++d) {
+      if (d == per_plane) plane = place(g, u / per_plane), d = 0;
+      const Row first = raw(source + plane.src + d * deep.stride * g.src[0]);
+      ask_for_slices(first);
+      const Stack stack{first, deep.kernel, deep.dilation * g.src[0], g.src[1], 0, wide.size, plane.window, true};
+      const Lines<C> lines = output(plane, d, 0, 0, out, 0);
+      pair(stack, lines, 0, rows, pairs);
+      divided(lines, plane, d, 0, rows, 0, out);
+    }
+    return true;
   }
 
   // Whether outputs are taken straight from their taps.
