@@ -164,7 +164,8 @@ class Fold {
         continue;
       }
       bool sliced = false;
-      if (slices.n > 1 && slices.n * row_taps > 8) {
+      // Slices first, where that takes fewer joins: not where there are lines that no window needs.
+      if (slices.n > 1 && slices.n * row_taps > 8 && (r1 - r0) * row_taps > lines.to - lines.from) {
         const Row out = sliced_.take(width * (lines.to - lines.from));
         for (i64 h = 0; h < lines.to - lines.from; ++h) {
           const Row top = first + h * line_pitch;
@@ -297,10 +298,15 @@ class Fold {
     return down > 0 && s.from_memory && s.width * i64(sizeof(A)) >= long_row_bytes && source_end - source >= far;
   }
 
-  // Small slices are asked for whole: the hardware loses its way among them.
+  // Small slices are asked for whole: the hardware loses its way among them. Where windows leave lines out, those that
+  // they need of a slice further on.
   [[gnu::always_inline]] void ask_for_slices(Row first) const {
-    const i64 fresh = g.axes[0].stride * g.src[0];
-    if (0 < fresh && fresh <= small_slices && source_end - source >= far) fetch_ahead<C>(first, fresh, 8192);
+    const Axis& a = g.axes[1];
+    const i64 line = g.src[1], fresh = g.axes[0].stride * g.src[0];
+    if (fresh <= 0 || fresh > small_slices || source_end - source < far) return;
+    const i64 needed = a.kind == AxisKind::sliding ? (a.kernel - 1) * a.dilation + 1 : a.size;
+    if (needed + 2 >= a.stride || line <= 0) return fetch_ahead<C>(first, fresh, 8192);
+    for (i64 r = 0; r < a.out; ++r) fetch_ahead<C>(first + (3 * fresh + r * a.stride * line), needed * line, 0);
   }
 
   // Output rows r .. r + n of the row axis, each the join of its slices and lines, to dst, pitch apart.
@@ -322,7 +328,8 @@ class Fold {
       if (all == 0) {
         C::clear(to, s.width);
       } else if (all > 8) {
-        gather_.rows(to, top, step * s.line_pitch, taps.n, s.width, tail, s.from_memory && source_end - source >= far);
+        gather_.windows(to, top, {{1, s.slices, taps.n}, {0, s.slice_pitch, step * s.line_pitch}}, 0, 1, s.width, tail,
+                        s.from_memory && source_end - source >= far);
       } else {
         Row from[8];
         int count = 0;
