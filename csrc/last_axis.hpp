@@ -106,6 +106,11 @@ class LastAxis {
       } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out * k >= 2 * L) {
         for (i64 i = 0; i < n; ++i) {
           Row from = block + i * pitch;
+          if (out >= L) {
+            const Row row = dst + i * row_pitch;
+            k == 4 ? tiles<C, 4>(row, from, out) : tiles<C, 8>(row, from, out);
+            continue;
+          }
           for (i64 left = k; left > 2; left /= 2) {
             const Row half = halved_[left == k].take(out * left / 2);
             halve<C>(half, 0, from, 0, 2, 1, out * left / 2, Tail::exact);
