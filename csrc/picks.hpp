@@ -49,7 +49,7 @@ class Picks {
   bool find(const Axis& a, i64 origin, bool padded) {
     const i64 out = end_ - begin_, step = step_of(a);
     groups_ = (out + L - 1) / L, taps_ = padded ? a.kernel : longest(a), whole_ = true;
-    if (taps_ > std::min(most_taps, 2 * out) || taps_ < 2 || groups_ > most_groups) return false;
+    if (taps_ > std::min(most_taps, 2 * out) || groups_ > most_groups) return false;
     for (i64 k = 0; k < groups_; ++k) {
       Group& g = group_[k];
       g.count = std::min(L, out - k * L);
