@@ -43,7 +43,7 @@ class Gather {
       for (i64 i = 0; i < n; i += piece) {
         const i64 together = std::min(piece, n - i);
         for (i64 k = std::max<i64>(0, lines - 2); ahead && k < lines; ++k)
-          fetch_ahead<C>(src[k * box.counts[2]], together * src_pitch, 8192);
+          fetch_ahead<C>(src[k * box.counts[2]], together * src_pitch, 3072);
         merge_rows<C>(dst + i * width, width, src, src_pitch, int(taps), together, width, tail);
         for (i64 t = 0; t < taps; ++t) src[t] = src[t] + piece * src_pitch;
       }
