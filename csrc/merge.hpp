@@ -163,7 +163,7 @@ static void merge_vectors(typename C::Value* dst, typename C::Row from, i64 end,
   ask(0, 1 + (n - 1) % 4);
   for (int u = 0; u < U; ++u) s[u] = get(0, u);
   i64 t = 1;
-  for (; t + 4 <= n; t += 4) {
+  for (; (C::idempotent || ahead) && t + 4 <= n; t += 4) {
     ask(t + (n - 1) % 4, t + (n - 1) % 4 + 4);
     for (int u = 0; u < U; ++u) {
       typename C::Value v[5] = {s[u], get(t, u), get(t + 1, u), get(t + 2, u), get(t + 3, u)};
@@ -186,6 +186,8 @@ static void merge_strips(typename C::Row dst, typename C::Row from, const i64* t
     for (int u = 0; u < U; ++u) C::put(dst, u + 1 < U ? u * L : end, s[u]);
   };
   constexpr i64 most = strip_vectors * L;
+  // Row after row the hardware follows by itself. Maxima take four rows at a time, which saves joins.
+  if (!C::idempotent && len <= most) ahead = false;
   for (; len > most; len -= most, from = from + most, dst = dst + most)
     strip(std::integral_constant<int, strip_vectors>{}, most - L);
   // The rest ends where the row does: a part of a vector overlaps the one before, maybe of the strip before.
