@@ -18,9 +18,10 @@ class Picks {
   static constexpr bool known_here = tuned && std::is_same_v<A, float>;
   static constexpr i64 most_taps = 8, most_vectors = 4, most_groups = 8;
 
-  // Whether it takes outputs [c0, c1) of rows whose elements begin at `origin`, padding among them or not.
+  // Whether it takes outputs [c0, c1) of rows whose elements begin at `origin`, padding among them or not: windows that
+  // begin one after the other, as transposed ones do not, and are the same for all planes.
   bool takes(const Axis& a, i64 origin, bool padded, i64 c0, i64 c1) {
-    if (a.plane_stride != 0) return false;
+    if (a.kind != AxisKind::sliding && a.kind != AxisKind::adaptive) return false;
     if (begin_ == c0 && end_ == c1) return takes_;
     begin_ = c0, end_ = c1;
     return takes_ = find(a, origin, padded);
