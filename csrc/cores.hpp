@@ -87,6 +87,8 @@ struct Plain {
   };
   static Value get(Row r, i64 k) { return {load<vec<A>>(r.v + k)}; }
   static void put(Row r, i64 k, Value s) { store(r.v + k, s.v); }
+  // Half of the lanes each.
+  static void put(Row low, Row high, Value s) { store_halves(low.v, high.v, s.v); }
   static Value join(Value a, Value b) {
     vec<A> v[] = {a.v, b.v};
     return {Op::template join_all<2>(v)};

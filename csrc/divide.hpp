@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 
 #include "rows.hpp"
 
@@ -156,21 +157,28 @@ class Divider {
     if constexpr (std::is_integral_v<A>) {
       divide_whole(row, n, [=](i64) { return by; });
     } else {
-      using V = vec<A>;
-      const V divisor = splat<V, A>(by);
-      V odd = not_finite_;
-      i64 i = 0;
-      for (; i + L <= n; i += L) {
-        const V q = load<V>(row + i) / divisor;
-        odd += q - q;
-        store(row + i, q);
-      }
-      for (; i < n; ++i) {
-        row[i] /= by;
-        odd[0] += row[i] - row[i];
-      }
-      not_finite_ = odd;
+      // By a power of two the product is the same number, and sooner there.
+      int exponent;
+      if (std::frexp(by, &exponent) == A(0.5)) return each_quotient(row, n, [=, m = 1 / by](auto v) { return v * m; });
+      each_quotient(row, n, [=](auto v) { return v / by; });
     }
+  }
+
+  template <class Quotient>
+  void each_quotient(A* row, i64 n, Quotient&& quotient) {
+    using V = vec<A>;
+    V odd = not_finite_;
+    i64 i = 0;
+    for (; i + L <= n; i += L) {
+      const V q = quotient(load<V>(row + i));
+      odd += q - q;
+      store(row + i, q);
+    }
+    for (; i < n; ++i) {
+      row[i] = quotient(row[i]);
+      odd[0] += row[i] - row[i];
+    }
+    not_finite_ = odd;
   }
 
   Rows<C> line_counts_, column_counts_, divisors_;

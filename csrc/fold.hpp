@@ -4,32 +4,22 @@
 
 #include "divide.hpp"
 #include "exec.hpp"
-#include "last_axis.hpp"
-#include "pairs.hpp"
+#include "stacks.hpp"
 
 namespace poolkit::POOLKIT_ISA_NS {
 
 template <class C>
-class Fold {
+class Fold : public Stacks<C> {
  public:
   using A = typename C::A;
   using Row = typename C::Row;
-  static constexpr i64 L = lanes<A>;
+  using Stacks<C>::L, Stacks<C>::g, Stacks<C>::source, Stacks<C>::target, Stacks<C>::source_end, Stacks<C>::target_end;
 
-  const Grid& g;
   int components = 1;
-  // Straight from and to memory, or through io.
-  A* source = nullptr;
-  A* target = nullptr;
-  const A* source_end = nullptr;  // one past the last readable element
-  A* target_end = nullptr;        // rows up to here are written by this fold, in order
   Io<C>* io = nullptr;
   Divider<C>* divide = nullptr;  // with target: divide by the taps
 
-  explicit Fold(const Grid& grid) : g(grid), last_axis_(grid) {
-    if (g.rank < 2) return;
-    whole_windows(g.axes[g.rank - 2], whole_from_, whole_to_);
-  }
+  explicit Fold(const Grid& grid) : Stacks<C>(grid), last_axis_(grid) {}
 
   // Pieces of work: (plane, block of the first axis' outputs).
   static i64 block_length(const Grid& g) {
@@ -64,19 +54,17 @@ class Fold {
         return;
       }
     }
-    if (global_blocks(begin, end) || planes_through_io(begin, end)) return;
+    if (global_blocks(begin, end) || planes_through_io(begin, end) || slices_in_pairs(begin, end)) return;
     if (source == nullptr || target == nullptr || !together() || !planes_together(begin, end))
       for (i64 u = begin; u < end; ++u) unit(u);
   }
 
  private:
-  // Windows [from, to) of an axis keep all their taps and lie at even distances.
-  static void whole_windows(const Axis& a, i64& from, i64& to) {
-    if (a.kind != AxisKind::sliding) return;
-    from = ceil_div(a.before, a.stride);
-    const i64 room = a.size - 1 - (a.kernel - 1) * a.dilation + a.before;
-    to = room < 0 ? 0 : std::min(a.out, room / a.stride + 1);
-  }
+  using typename Stacks<C>::Stack;
+  using Stacks<C>::far, Stacks<C>::gather_, Stacks<C>::whole_from_, Stacks<C>::whole_to_;
+  using Stacks<C>::whole_windows, Stacks<C>::raw, Stacks<C>::line_taps, Stacks<C>::use_in_place, Stacks<C>::stacked;
+  using Stacks<C>::ask_for_slices, Stacks<C>::pairs_at, Stacks<C>::pair;
+
   void unit(i64 index) {
     const i64 per_plane = blocks(g), length = block_length(g);
     const Place plane = place(g, index / per_plane);
@@ -138,6 +126,7 @@ class Fold {
         if (R == 3) at += slices.start * g.src[0];
         first = raw(source + at);
         slice_pitch = R == 3 ? g.src[0] * slice_step : 0, line_pitch = R >= 2 ? g.src[R - 2] : 0;
+        if (R == 3) ask_for_slices(first);
       } else {
         line_pitch = width, slice_pitch = width * (lines.to - lines.from);
         first = loaded_.take(slice_pitch * slices.n);
@@ -159,12 +148,13 @@ class Fold {
       i64 row_taps = 1;
       if (R >= 2) row_taps = longest(g.axes[R - 2]);
       if (direct(slices.n, lines, r1 - r0, cols, c1 - c0)) {
-        const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, false};
+        const Stack stack{first, slices.n, slice_pitch, line_pitch, lines.from, width, plane.window, source != nullptr};
         for (i64 r = r0; r < r1; ++r) windows(stack, plane, slice, r, c0, c1, cols.from, component);
         continue;
       }
       bool sliced = false;
-      if (slices.n > 1 && slices.n * row_taps > 8) {
+      // Slices first, where that takes fewer joins: not where there are lines that no window needs.
+      if (slices.n > 1 && slices.n * row_taps > 8 && (r1 - r0) * row_taps > lines.to - lines.from) {
         const Row out = sliced_.take(width * (lines.to - lines.from));
         for (i64 h = 0; h < lines.to - lines.from; ++h) {
           const Row top = first + h * line_pitch;
@@ -257,19 +247,6 @@ class Fold {
     }
   }
 
-  static Row raw(A* p) {
-    Row r;
-    r.v = p;
-    return r;
-  }
-
-  // Rows to be joined: `slices` of them at each line, slice_pitch apart, lines from line_from on, line_pitch apart.
-  struct Stack {
-    Row first;
-    i64 slices, slice_pitch, line_pitch, line_from, width, window;
-    bool from_memory;
-  };
-
   // Memory for rows of width states between the identity: lead of it before, the rest of the pitch after.
   Row padded_rows(i64 lead, i64 width, i64 pitch, i64 rows) {
     const Row block = padded_.take(rows * pitch);
@@ -282,94 +259,28 @@ class Fold {
     return block;
   }
 
-  Interval line_taps(const Stack& s, i64 r) const {
-    if (g.rank < 2) return {0, 1};
-    Interval taps = interval(g.axes[g.rank - 2], r, s.window);
-    taps.start -= s.line_from;
-    return taps;
-  }
-  // Whether reading a few vectors beyond `reach` elements is harmless.
-  bool room(const Stack& s, Row top, i64 reach) const { return !s.from_memory || top.v + reach + 4 * L <= source_end; }
-
-  // An output row with a single tap needs no copy.
-  bool use_in_place(const Stack& s, i64 r, Row& row) const {
-    const Interval taps = line_taps(s, r);
-    const Row top = s.first + taps.start * s.line_pitch;
-    if (taps.n * s.slices != 1 || !room(s, top, s.width)) return false;
-    row = top;
+  // Slices one after the other whose windows all are pairs.
+  bool slices_in_pairs(i64 begin, i64 end) {
+    if (g.rank != 3 || source == nullptr || target == nullptr) return false;
+    const Axis &deep = g.axes[0], &wide = g.axes[2];
+    const i64 rows = g.axes[1].out, out = wide.out, per_plane = deep.out;
+    i64 from = 0, to = 0;
+    whole_windows(deep, from, to);
+    if (from > 0 || to < per_plane || whole_from_ > 0 || whole_to_ < rows || wide.stride * out > i64(1) << 14)
+      return false;
+    const Paired pairs = pairs_at(deep.kernel, 0, out);
+    if (!pairs.fits) return false;
+    Place plane = place(g, begin / per_plane);
+    for (i64 u = begin, d = begin % per_plane; u < end; ++u, ++d) {
+      if (d == per_plane) plane = place(g, u / per_plane), d = 0;
+      const Row first = raw(source + plane.src + d * deep.stride * g.src[0]);
+      ask_for_slices(first);
+      const Stack stack{first, deep.kernel, deep.dilation * g.src[0], g.src[1], 0, wide.size, plane.window, true};
+      const Lines<C> lines = output(plane, d, 0, 0, out, 0);
+      pair(stack, lines, 0, rows, pairs);
+      divided(lines, plane, d, 0, rows, 0, out);
+    }
     return true;
-  }
-
-  // Long rows of large arrays are asked for early, so many elements at a time.
-  static constexpr i64 far = 1 << 20, fetched = 512;
-  bool fetches(const Stack& s, i64 down, i64 long_row_bytes) const {
-    return down > 0 && s.from_memory && s.width * i64(sizeof(A)) >= long_row_bytes && source_end - source >= far;
-  }
-
-  // Output rows r .. r + n of the row axis, each the join of its slices and lines, to dst, pitch apart.
-  void stacked(const Stack& s, Row dst, i64 pitch, i64 r, i64 n) {
-    const int R = g.rank;
-    const i64 step = R >= 2 ? step_of(g.axes[R - 2]) : 1, down = R >= 2 ? g.axes[R - 2].stride * s.line_pitch : 0;
-    for (i64 k = 0; k < n;) {
-      const Interval taps = line_taps(s, r + k);
-      const i64 all = taps.n * s.slices;
-      const Row to = dst + k * pitch, top = s.first + taps.start * s.line_pitch;
-      const i64 reach = (taps.n - 1) * step * s.line_pitch + (s.slices - 1) * s.slice_pitch + s.width;
-      i64 alike = 1;  // rows from here on with the same taps, further down
-      if (all > 0 && all <= 8 && r + k >= whole_from_ && r + k < whole_to_) alike = std::min(n - k, whole_to_ - r - k);
-      Tail tail = Tail::exact;
-      if (s.width < L) {
-        while (alike > 1 && !room(s, top, (alike - 1) * down + reach)) --alike;
-        if (room(s, top, (alike - 1) * down + reach)) tail = Tail::blank;
-      }
-      if (all == 0) {
-        C::clear(to, s.width);
-      } else if (all > 8) {
-        gather_.rows(to, top, step * s.line_pitch, taps.n, s.width, tail);
-      } else {
-        Row from[8];
-        int count = 0;
-        for (i64 d = 0; d < s.slices; ++d)
-          for (i64 t = 0; t < taps.n; ++t) from[count++] = top + (d * s.slice_pitch + t * step * s.line_pitch);
-        const bool ahead = fetches(s, down, 320);
-        const i64 piece = ahead ? std::clamp<i64>(fetched / down, 1, alike) : alike;
-        for (i64 i = 0; i < alike; i += piece) {
-          const i64 together = std::min(piece, alike - i);
-          for (i64 d = 0; ahead && d < s.slices; ++d) fetch_ahead<C>(from[d * taps.n], together * down, 8192);
-          merge_rows<C>(to + i * pitch, pitch, from, down, count, together, s.width, tail);
-          for (int f = 0; f < count; ++f) from[f] = from[f] + piece * down;
-        }
-      }
-      k += alike;
-    }
-  }
-
-  static constexpr bool takes_pairs = tuned && sizeof(A) <= 4;
-  // Whether whole rows of outputs come from their lines in one pass.
-  Paired pairs_at(i64 slices, i64 c0, i64 c1) const {
-    if (!takes_pairs || g.rank < 2 || c1 - c0 < L || !pairs_of(slices * longest(g.axes[g.rank - 2]))) return {};
-    return paired(g.last(), g.run, c0, c1);
-  }
-  // Output rows r .. r + n, all of whose lines exist.
-  void pair(const Stack& s, const Lines<C>& to, i64 r, i64 n, const Paired& pairs) {
-    const Axis& a = g.axes[g.rank - 2];
-    const Interval taps = line_taps(s, r);
-    Row from[4];
-    int count = 0;
-    for (i64 d = 0; d < s.slices; ++d)
-      for (i64 t = 0; t < taps.n; ++t)
-        from[count++] = s.first + (d * s.slice_pitch + (taps.start + t * step_of(a)) * s.line_pitch);
-    const i64 down = a.stride * s.line_pitch;
-    const bool ahead = fetches(s, down, 480);
-    const i64 piece = ahead ? std::clamp<i64>(fetched / down, 1, n) : n;
-    for (i64 i = 0; i < n; i += piece) {
-      const i64 together = std::min(piece, n - i);
-      for (i64 d = 0; ahead && d < s.slices; ++d) fetch_ahead<C>(from[d * taps.n], together * down, 8192);
-      if constexpr (takes_pairs)
-        pair_rows<C>(to.row + i * to.pitch, to.pitch, from, count, down, together, g.last().out, g.last().kernel,
-                     pairs);
-      for (int f = 0; f < count; ++f) from[f] = from[f] + piece * down;
-    }
   }
 
   // Whether outputs are taken straight from their taps.
@@ -395,7 +306,7 @@ class Fold {
       const i64 alike = j >= whole_from && j < whole_to ? std::min(c1, whole_to) - j : 1;
       gather_.windows(to.row + (j - c0) * run, top + (taps.start - col_from) * run,
                       {{s.slices, lines.n, taps.n}, {s.slice_pitch, line_step, step * run}}, a.stride * run, alike, run,
-                      Tail::exact);
+                      Tail::exact, s.from_memory && source_end - source >= far);
       j += alike;
     }
     divided(to, plane, slice, r, 1, c0, c1);
@@ -564,11 +475,9 @@ class Fold {
 
   Rows<C> loaded_, sliced_, tall_, padded_, spare_, folded_[2];
   Doubling<C> tall_doubled_;
-  Gather<C> gather_;
   LastAxis<C> last_axis_;
   i64 padding_[4] = {-1, 0, 0, 0};
   i64 row_base_ = 0, rows_in_block_ = 1;
-  i64 whole_from_ = 0, whole_to_ = 0;
 };
 
 }  // namespace poolkit::POOLKIT_ISA_NS

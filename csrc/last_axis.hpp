@@ -1,6 +1,7 @@
 // The last step of a fold: rows of states into outputs, along the axis whose elements lie side by side.
 #pragma once
 
+#include "picks.hpp"
 #include "slide.hpp"
 #include "windows.hpp"
 
@@ -119,6 +120,11 @@ class LastAxis {
       } else if (run == 1 && s == k && d == 1 && (k == 4 || k == 8) && out * k >= 2 * L) {
         for (i64 i = 0; i < n; ++i) {
           Row from = block + i * pitch;
+          if (out >= L) {
+            const Row row = dst + i * row_pitch;
+            k == 4 ? tiles<C, 4>(row, from, out) : tiles<C, 8>(row, from, out);
+            continue;
+          }
           for (i64 left = k; left > 2; left /= 2) {
             const Row half = halved_[left == k].take(out * left / 2);
             halve<C>(half, 0, from, 0, 2, 1, out * left / 2, Tail::exact);
@@ -126,6 +132,8 @@ class LastAxis {
           }
           halve<C>(dst + i * row_pitch, 0, from, 0, 2, 1, out, Tail::exact);
         }
+      } else if (run == 1 && picked(to, end, from, cols.origin, true, n, c0, c1)) {
+        return;
       } else if (run >= L / 2 && (k <= 8 || k <= 2 * s)) {
         const Box box{{1, 1, k}, {0, 0, d * run}};
         for (i64 i = 0; i < n; ++i) {
@@ -149,6 +157,8 @@ class LastAxis {
           }
         }
       }
+    } else if (run == 1 && picked(to, end, from, cols.origin, false, n, c0, c1)) {
+      return;
     } else if (run == 1 && step_of(a) == 1 && a.kind == AxisKind::adaptive && in_segments<C>(longest(a))) {
       segments(to, block, pitch, cols.origin, n, c0, c1);
     } else if (in_words && run == 1 && a.kind == AxisKind::starts && a.after == 0 && a.kernel <= 4 && out >= L) {
@@ -235,6 +245,20 @@ class LastAxis {
     }
   }
 
+  // Whether outputs [c0, c1) of n rows were few elements each, near enough to each other, and are done.
+  bool picked(const Lines<C>& to, const A* end, const Lines<C>& from, i64 origin, bool padded, i64 n, i64 c0, i64 c1) {
+    if constexpr (Picks<C>::known_here) {
+      if (!picks_.takes(g.last(), origin, padded, c0, c1)) return false;
+      const i64 whole = (c1 - c0 + L - 1) / L * L;
+      i64 spilling = n;
+      if (end != nullptr)
+        while (spilling > 0 && to.row.v + (spilling - 1) * to.pitch + whole > end) --spilling;
+      picks_(to.row, to.pitch, from.row, from.pitch, n, spilling);
+      return true;
+    }
+    return false;
+  }
+
   // Outputs [c0, c1) of n rows, each the join of consecutive elements of a row of the block.
   void segments(const Lines<C>& to, Row block, i64 pitch, i64 origin, i64 n, i64 c0, i64 c1) {
     const i64 out = c1 - c0;
@@ -285,6 +309,7 @@ class LastAxis {
 
   Rows<Plain<i64, Sum>> spans_;
   Rows<C> spare_, turned_, halved_[2];
+  Picks<C> picks_;
   Doubling<C> doubled_;
   Gather<C> gather_;
 };

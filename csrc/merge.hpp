@@ -131,28 +131,45 @@ static void merge_many(typename C::Row dst, typename C::Row from, const i64* tap
   }
 }
 
+// Asks the level-2 cache for n elements that lie `bytes` beyond row: hardware does so neither across pages nor for rows
+// that are read in turns. Into level 1 it would cost more than it brings where rows do not begin on a line.
+// Inlined, because gcc leaves out a call of a function that only asks.
+template <class C>
+[[gnu::always_inline]] static inline void fetch_ahead(typename C::Row row, i64 n, i64 bytes) {
+  const char* const at = reinterpret_cast<const char*>(row.v) + bytes;
+  for (i64 k = 0; k < n * i64(sizeof(typename C::A)); k += 64) __builtin_prefetch(at + k, 0, 2);
+}
+
 inline constexpr int strip_vectors = 8;
 
 // The same for U vectors that stay in registers from the first tap to the last; the last one of them begins at `end`.
+// ahead: rows lie in memory one after the other, and what follows them is asked for.
 template <class C, int U>
-static void merge_vectors(typename C::Value* dst, typename C::Row from, i64 end, const i64* taps, i64 n) {
+static void merge_vectors(typename C::Value* dst, typename C::Row from, i64 end, const i64* taps, i64 n, bool ahead) {
   constexpr int L = lanes<typename C::A>;
   typename C::Value s[U];
   if (n > chain && !C::idempotent) {
     const i64 half = n / 2;
-    merge_vectors<C, U>(s, from, end, taps, half);
-    merge_vectors<C, U>(dst, from, end, taps + half, n - half);
+    merge_vectors<C, U>(s, from, end, taps, half, ahead);
+    merge_vectors<C, U>(dst, from, end, taps + half, n - half, ahead);
     for (int u = 0; u < U; ++u) dst[u] = C::join(s[u], dst[u]);
     return;
   }
   const auto get = [&](i64 t, int u) { return C::get(from + taps[t], u + 1 < U ? u * L : end); };
+  // Each row: what is left out is not found by the hardware either, once others were asked for.
+  const auto ask = [&](i64 first, i64 last) __attribute__((always_inline)) {
+    for (i64 t = first; ahead && t < last; ++t) fetch_ahead<C>(from + taps[t], U * L, 8192);
+  };
+  ask(0, 1 + (n - 1) % 4);
   for (int u = 0; u < U; ++u) s[u] = get(0, u);
   i64 t = 1;
-  for (; t + 4 <= n; t += 4)
+  for (; (C::idempotent || ahead) && t + 4 <= n; t += 4) {
+    ask(t + (n - 1) % 4, t + (n - 1) % 4 + 4);
     for (int u = 0; u < U; ++u) {
       typename C::Value v[5] = {s[u], get(t, u), get(t + 1, u), get(t + 2, u), get(t + 3, u)};
       s[u] = C::template join_all<5>(v);
     }
+  }
   for (; t < n; ++t)
     for (int u = 0; u < U; ++u) s[u] = C::join(s[u], get(t, u));
   for (int u = 0; u < U; ++u) dst[u] = s[u];
@@ -161,14 +178,16 @@ static void merge_vectors(typename C::Value* dst, typename C::Row from, i64 end,
 // dst = from + taps[0] joined with from + taps[1], ... n rows of len >= lanes elements, none of which is dst. Strips
 // of a few vectors from the first row to the last: for rows not much longer than one.
 template <class C>
-static void merge_strips(typename C::Row dst, typename C::Row from, const i64* taps, i64 n, i64 len) {
+static void merge_strips(typename C::Row dst, typename C::Row from, const i64* taps, i64 n, i64 len, bool ahead) {
   constexpr int L = lanes<typename C::A>;
   const auto strip = [&]<int U>(std::integral_constant<int, U>, i64 end) {
     typename C::Value s[U];
-    merge_vectors<C, U>(s, from, end, taps, n);
+    merge_vectors<C, U>(s, from, end, taps, n, ahead);
     for (int u = 0; u < U; ++u) C::put(dst, u + 1 < U ? u * L : end, s[u]);
   };
   constexpr i64 most = strip_vectors * L;
+  // Row after row the hardware follows by itself. Maxima take four rows at a time, which saves joins.
+  if (!C::idempotent && len <= most) ahead = false;
   for (; len > most; len -= most, from = from + most, dst = dst + most)
     strip(std::integral_constant<int, strip_vectors>{}, most - L);
   // The rest ends where the row does: a part of a vector overlaps the one before, maybe of the strip before.
@@ -176,14 +195,6 @@ static void merge_strips(typename C::Row dst, typename C::Row from, const i64* t
     (void)((len <= i64(K + 1) * L && (strip(std::integral_constant<int, int(K) + 1>{}, len - L), true)) || ...);
   };
   rest(std::make_index_sequence<strip_vectors>{});
-}
-
-// Asks the level-2 cache for n elements that lie `bytes` beyond row: hardware does so neither across pages nor for rows
-// that are read in turns. Into level 1 it would cost more than it brings where rows do not begin on a line.
-template <class C>
-static void fetch_ahead(typename C::Row row, i64 n, i64 bytes) {
-  const char* const at = reinterpret_cast<const char*>(row.v) + bytes;
-  for (i64 k = 0; k < n * i64(sizeof(typename C::A)); k += 64) __builtin_prefetch(at + k, 0, 2);
 }
 
 // Consecutive elements whose states make one.

@@ -29,6 +29,18 @@ template <class V>
 #endif
 }
 
+// The upper row first: the hardware that fetches memory ahead loses its way where rows are read out of turn.
+template <class C, int N>
+[[gnu::always_inline]] static inline typename C::Value join_in_turn(const typename C::Row* src, i64 i) {
+  typename C::Value v[N];
+#pragma GCC unroll 4
+  for (int r = 0; r < N; ++r) {
+    v[r] = C::get(src[r], i);
+    in_turn(v[r].v);
+  }
+  return C::template join_all<N>(v);
+}
+
 // dst = such windows over the join of N rows, for as many outputs as a vector holds or more. In one pass: a block of
 // joined rows in between would leave the memory idle while it is made into outputs.
 template <class C, int N, int K, bool Before, bool After>
@@ -44,18 +56,8 @@ template <class C, int N, int K, bool Before, bool After>
   const Value none = C::identity();
   const i64 end = out - L;  // where the last vector begins: it overlaps the one before
   i64 s = 0;
-  // The upper row first: the hardware that fetches memory ahead loses its way where rows are read out of turn.
-  const auto join = [&](i64 i) {
-    Value v[N];
-#pragma GCC unroll 4
-    for (int r = 0; r < N; ++r) {
-      v[r] = C::get(src[r], i);
-      in_turn(v[r].v);
-    }
-    return C::template join_all<N>(v);
-  };
   const auto at = [&](i64 i) -> Two {
-    const Value a = join(s + i), b = join(s + i + L);
+    const Value a = join_in_turn<C, N>(src, s + i), b = join_in_turn<C, N>(src, s + i + L);
     return {C::even(a, b), C::odd(a, b)};
   };
   const auto put = [&](i64 j, Value a, Value b, Value c) {
@@ -95,9 +97,34 @@ template <class C, int N, int K, bool Before, bool After>
     }
   }
 }
+// Windows of two columns, fewer than a vector holds: half a vector of them at each end of a row, or two rows at once.
+// Of rows shorter than that a vector is read and half a one written, but for the last `exact` ones.
+template <class C, int N>
+[[gnu::noinline]] static void short_rows(typename C::Row dst, i64 dst_pitch, const typename C::Row* from, i64 src_pitch,
+                                         i64 rows, i64 out, i64 exact) {
+  constexpr int L = lanes<typename C::A>, half = L / 2;
+  typename C::Row src[N];
+  for (int r = 0; r < N; ++r) src[r] = from[r];
+  const auto put = [&](typename C::Row low, typename C::Row high, i64 a, i64 b) __attribute__((always_inline)) {
+    const auto left = join_in_turn<C, N>(src, a), right = join_in_turn<C, N>(src, b);
+    C::put(low, high, C::join(C::even(left, right), C::odd(left, right)));
+  };
+  i64 row = 0, s = 0;
+  if (out >= half)
+    for (; row < rows; ++row, s += src_pitch, dst = dst + dst_pitch) put(dst, dst + (out - half), s, s + 2 * out - L);
+  for (; row + 2 <= rows - exact; row += 2, s += 2 * src_pitch, dst = dst + 2 * dst_pitch)
+    put(dst, dst + dst_pitch, s, s + src_pitch);
+  for (; row < rows; ++row, s += src_pitch, dst = dst + dst_pitch)
+    for (i64 j = 0; j < out; ++j) {
+      C::copy1(dst, j, src[0], s + 2 * j);
+      for (int r = 1; r < 2 * N; ++r) C::join1(dst, j, src[r / 2], s + 2 * j + r % 2);
+    }
+}
+
 template <class C, int N>
 static void pair_rows_k(typename C::Row dst, i64 dst_pitch, const typename C::Row* from, i64 src_pitch, i64 rows,
-                        i64 out, i64 k, const Paired& p) {
+                        i64 out, i64 k, const Paired& p, i64 exact) {
+  if (out < lanes<typename C::A>) return short_rows<C, N>(dst, dst_pitch, from, src_pitch, rows, out, exact);
   if (k == 2) return pair_rows_n<C, N, 2, false, false>(dst, dst_pitch, from, src_pitch, rows, out);
   if (p.before) return pair_rows_n<C, N, 3, true, false>(dst, dst_pitch, from, src_pitch, rows, out);
   if (p.after) return pair_rows_n<C, N, 3, false, true>(dst, dst_pitch, from, src_pitch, rows, out);
@@ -107,10 +134,10 @@ static void pair_rows_k(typename C::Row dst, i64 dst_pitch, const typename C::Ro
 static inline bool pairs_of(i64 n) { return n >= 2 && n <= 4; }
 template <class C>
 static void pair_rows(typename C::Row dst, i64 dst_pitch, const typename C::Row* from, i64 n, i64 src_pitch, i64 rows,
-                      i64 out, i64 k, const Paired& p) {
-  if (n == 2) return pair_rows_k<C, 2>(dst, dst_pitch, from, src_pitch, rows, out, k, p);
-  if (n == 3) return pair_rows_k<C, 3>(dst, dst_pitch, from, src_pitch, rows, out, k, p);
-  pair_rows_k<C, 4>(dst, dst_pitch, from, src_pitch, rows, out, k, p);
+                      i64 out, i64 k, const Paired& p, i64 exact) {
+  if (n == 2) return pair_rows_k<C, 2>(dst, dst_pitch, from, src_pitch, rows, out, k, p, exact);
+  if (n == 3) return pair_rows_k<C, 3>(dst, dst_pitch, from, src_pitch, rows, out, k, p, exact);
+  pair_rows_k<C, 4>(dst, dst_pitch, from, src_pitch, rows, out, k, p, exact);
 }
 
 }  // namespace poolkit::POOLKIT_ISA_NS

@@ -334,6 +334,17 @@ static inline V from_lane(V a) {
   }(std::make_index_sequence<n>{});
 }
 
+// The lower half of v's lanes to low, the upper half to high.
+template <class A, class V>
+static inline void store_halves(A* low, A* high, V v) {
+  constexpr int half = sizeof(V) / sizeof(A) / 2;
+  [&]<std::size_t... K>(std::index_sequence<K...>) {
+    const vec<A, half> first = __builtin_shufflevector(v, v, int(K)...);
+    const vec<A, half> second = __builtin_shufflevector(v, v, int(K + half)...);
+    store(low, first), store(high, second);
+  }(std::make_index_sequence<half>{});
+}
+
 // Elements T, T + 3, T + 6 ... of a, b and c one after the other.
 template <int T, class V>
 static inline V third(V a, V b, V c) {

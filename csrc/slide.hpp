@@ -41,7 +41,29 @@ static void halve(typename C::Row dst, i64 dst_pitch, typename C::Row row, i64 p
     halve_k<C, 3>(dst, dst_pitch, row, pitch, rows, out, tail);
 }
 
-// The same for stride 3: every third element out of three vectors. Touches nothing beyond the `size` elements of row.
+// A vector of windows of K elements side by side, K a power of two: the even and the odd ones of vectors joined, then
+// those of what comes of that.
+template <class C, int K>
+[[gnu::always_inline]] static inline typename C::Value tiles_at(typename C::Row row) {
+  if constexpr (K == 1) {
+    return C::get(row, 0);
+  } else {
+    const auto a = tiles_at<C, K / 2>(row), b = tiles_at<C, K / 2>(row + K / 2 * lanes<typename C::A>);
+    return C::join(C::even(a, b), C::odd(a, b));
+  }
+}
+// A row of them, a vector or more.
+template <class C, int K>
+static void tiles(typename C::Row dst, typename C::Row row, i64 out) {
+  constexpr int L = lanes<typename C::A>;
+  for (i64 j = 0; j < out; j += L) {
+    const i64 k = std::min(j, out - L);
+    C::put(dst, k, tiles_at<C, K>(row + k * K));
+  }
+}
+
+// dst[j] = state of up to 3 taps row[3j], row[3j + 1] ...: every third element out of three vectors. Touches nothing
+// beyond the `size` elements of row.
 template <class C>
 static void thirds(typename C::Row dst, typename C::Row row, i64 k, i64 out, i64 size) {
   constexpr int L = lanes<typename C::A>;

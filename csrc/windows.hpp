@@ -20,25 +20,38 @@ class Gather {
   static constexpr i64 L = lanes<typename C::A>;
   // Longer rows are joined a few at a time from end to end: strips of them would jump about in memory.
   static constexpr i64 narrow = 16 * L;
+  // So many elements are asked for at once.
+  static constexpr i64 fetched = 512;
 
   // n rows, pitch apart, into one.
-  void rows(Row dst, Row from, i64 pitch, i64 n, i64 width, Tail tail) {
-    windows(dst, from, {{1, 1, n}, {0, 0, pitch}}, 0, 1, width, tail);
+  void rows(Row dst, Row from, i64 pitch, i64 n, i64 width, Tail tail, bool ahead = false) {
+    windows(dst, from, {{1, 1, n}, {0, 0, pitch}}, 0, 1, width, tail, ahead);
   }
 
   // n windows, src_pitch apart, each the join of a box of rows, to rows that follow each other.
-  void windows(Row dst, Row from, const Box& box, i64 src_pitch, i64 n, i64 width, Tail tail) {
+  void windows(Row dst, Row from, const Box& box, i64 src_pitch, i64 n, i64 width, Tail tail, bool ahead = false) {
     const i64 taps = box.taps();
     if (taps <= 0) return C::clear(dst, n * width);
     const i64* const at = offsets(box);
     if (taps <= most_rows) {
       Row src[most_rows];
       for (i64 t = 0; t < taps; ++t) src[t] = from + at[t];
-      return merge_rows<C>(dst, width, src, src_pitch, int(taps), n, width, tail);
+      // Narrower rows the hardware follows by itself, and wider ones, too.
+      const i64 bytes = width * i64(sizeof(typename C::A)), lines = box.counts[0] * box.counts[1];
+      ahead &= n > 1 && 640 <= bytes && bytes <= 1536;
+      const i64 piece = ahead ? std::clamp<i64>(fetched / src_pitch, 1, n) : n;
+      for (i64 i = 0; i < n; i += piece) {
+        const i64 together = std::min(piece, n - i);
+        for (i64 k = std::max<i64>(0, lines - 2); ahead && k < lines; ++k)
+          fetch_ahead<C>(src[k * box.counts[2]], together * src_pitch, 3072);
+        merge_rows<C>(dst + i * width, width, src, src_pitch, int(taps), together, width, tail);
+        for (i64 t = 0; t < taps; ++t) src[t] = src[t] + piece * src_pitch;
+      }
+      return;
     }
     for (i64 k = 0; k < n; ++k, dst = dst + width, from = from + src_pitch) {
       if (L <= width && width <= narrow) {
-        merge_strips<C>(dst, from, at, taps, width);
+        merge_strips<C>(dst, from, at, taps, width, ahead);
         continue;
       }
       i64 depth = 2;
