@@ -99,7 +99,8 @@ class Route {
     dense_ = dense, in_place_ = std::is_same_v<A, T> && (together || dense);
     if (in_place_) std::copy(dx_, dx_ + 3, line_);
     if (!in_place_) beside_.take(cells_ * group_);
-    even_ = pr.axes[R - 1].kind == AxisKind::sliding;
+    // Not windows that are longer than the axis: all of them have all of its cells.
+    even_ = pr.axes[R - 1].kind == AxisKind::sliding && box_[2] == pr.axes[R - 1].kernel;
     magnitude_ = pr.reducer == Reducer::Lp, plain_ = !pr.params.sample && !magnitude_ && taps_ <= TapTable::most;
     for (i64 t = 0; t < std::min(taps_, TapTable::most); ++t) {
       table_.at[t] = displacement(t);
