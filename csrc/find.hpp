@@ -154,7 +154,7 @@ static void find_chosen(const Problem& pr, View x, View y, const View* offsets_,
 // Whether every window is looked through by itself: those that lie far apart share no vectors with their neighbours.
 static inline bool windows_apart(const Problem& pr, const View& x) {
   const Axis& a = pr.axes[pr.rank - 1];
-  const i64 step = a.kind == AxisKind::sliding ? a.stride : a.size / a.out;
+  const i64 step = a.out == 1 ? a.size : a.kind == AxisKind::sliding ? a.stride : a.size / a.out;
   return x.stride[1 + pr.rank] == 1 && x.stride[1] != 1 && step_of(a) == 1 && step > 2 && longest(a) >= 3;
 }
 
