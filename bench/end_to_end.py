@@ -8,7 +8,6 @@ import argparse
 import gc
 import json
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import poolkit as pk
+from bench.resident import peak_bytes
 from poolkit.bench.clock import recycle_memory
 from poolkit.lab.models.inception import Inception
 from poolkit.lab.models.resnet import ResNet18
@@ -108,7 +108,7 @@ def peak_here(name: str, contestant: str, *, training: bool, small: bool) -> int
     run = runner(*made(name, contestant, training=training, small=small), training=training)
     run()
     run()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_bytes()
 
 
 def main() -> int:

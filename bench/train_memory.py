@@ -6,7 +6,6 @@ left out) at the end of the forward pass, those saved by the pooling alone, and 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import poolkit as pk
+from bench.resident import peak_bytes
 from poolkit.lab.models.resnet import ResNet18
 
 CONTESTANTS = ("torch", "poolkit")
@@ -53,7 +53,7 @@ def measure(contestant: str, batch: int, side: int) -> dict[str, int]:
         optimizer.zero_grad()
         model(x).sum().backward()
         optimizer.step()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_bytes()
     return {"saved": saved, "pooling": pooled, "peak_rss": peak}
 
 
