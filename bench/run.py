@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     from poolkit.bench.task import Unavailable
     from poolkit.show.files import write_whole
 
-    chosen = selection.layers(given.filter, kind=given.kind, quick=given.quick, cap=given.cap)
+    chosen = selection.layers(given.filter, kind=given.kind, quick=given.quick, cap=given.cap, dtype=given.dtype)
     if given.list:
         for row in chosen:
             print(f"{row.name}  {'x'.join(map(str, row.shape))}  {row.describe()}  {row.kind}")

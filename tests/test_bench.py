@@ -265,3 +265,14 @@ def test_ratios_are_taken_in_the_same_layout() -> None:
     assert (group.group, headline.group) == ("max", "headline")
     assert headline.over_floor == pytest.approx(2.0)
     assert headline.slower == 1
+
+
+def test_powers_of_integers_are_no_layers():
+    """Every layer of an int8 run can be pooled; those with powers are the only ones left out."""
+    left = {row.name for row in selection.layers()} - {row.name for row in selection.layers(dtype="int8")}
+    assert {"gem_r50_224/head", "audio_lppool1d/p2"} <= left
+    assert all("gem" in name or "pool" in name for name in left), left
+    for name in left:
+        row = next(row for row in selection.layers(name, cap=1))
+        with pytest.raises(pk.PoolTypeError, match="floating-point"):
+            measure.measure(row, measure.Settings(1, 1, 0.01, ("poolkit",), "int8"))

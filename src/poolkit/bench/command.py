@@ -60,7 +60,7 @@ def bench(
     from poolkit.bench.selection import QUICK_SECONDS, contestants, layers
     from poolkit.show.files import check_folder, write_whole
 
-    rows = layers(filter_, quick=quick)
+    rows = layers(filter_, quick=quick, dtype=dtype.value)
     if not rows:
         refuse(
             f"you gave  --filter {shorten(filter_)}\nthe rule  a part of a layer's name, here no layer has it\n"

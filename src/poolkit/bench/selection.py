@@ -9,8 +9,12 @@ MEBI = 2**20
 QUICK_SECONDS = 0.5
 
 
-def layers(text: str = "", *, kind: str = "", quick: bool = False, cap: int = 96) -> list[Row]:
+def layers(
+    text: str = "", *, kind: str = "", quick: bool = False, cap: int = 96, dtype: str = "float32"
+) -> list[Row]:
     """The layers whose network/layer contains `text`, of a kind or group, inputs cut to `cap` MiB of float32.
+
+    Without those whose reducer takes no such `dtype`: powers of integers.
 
     >>> [row.layer for row in layers("resnet18")]
     ['avgpool']
@@ -18,6 +22,8 @@ def layers(text: str = "", *, kind: str = "", quick: bool = False, cap: int = 96
     chosen = [row for row in load()[0] if text in row.name and kind in {"", row.kind, row.group}]
     if quick:
         chosen = [row for row in chosen if (row.network, row.layer) in QUICK]
+    if dtype == "int8":
+        chosen = [row for row in chosen if row.reducer.integers]
     return [row.capped(cap * MEBI) for row in chosen]
 
 
