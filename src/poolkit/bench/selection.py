@@ -9,9 +9,7 @@ MEBI = 2**20
 QUICK_SECONDS = 0.5
 
 
-def layers(
-    text: str = "", *, kind: str = "", quick: bool = False, cap: int = 96, dtype: str = "float32"
-) -> list[Row]:
+def layers(text: str = "", *, kind: str = "", quick: bool = False, cap: int = 96, dtype: str = "float32") -> list[Row]:
     """The layers whose network/layer contains `text`, of a kind or group, inputs cut to `cap` MiB of float32.
 
     Without those whose reducer takes no such `dtype`: powers of integers.
