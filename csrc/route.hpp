@@ -13,8 +13,8 @@
 
 namespace poolkit::POOLKIT_ISA_NS {
 
-// The taps of a window's box, as far as they fit a table: where each lies, seen from the first one, and its row and
-// column in the box.
+// The taps of a window's box, as far as they fit a table: where each lies, seen from the first one, and its slice, row
+// and column in the box.
 struct TapTable {
   static constexpr i64 most = 256;
   i64 at[most];
