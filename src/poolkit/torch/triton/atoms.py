@@ -76,7 +76,7 @@ def most(v):
 @triton.jit
 def magnitude(v):
     """|v|."""
-    return tl.where(v < 0, -v, v)
+    return tl.abs(v)
 
 
 @triton.jit

@@ -20,6 +20,7 @@ NUMBERS = tl.constexpr(codes.NUMBERS)
 VALUES = tl.constexpr(codes.VALUES)
 WEIGHTS = tl.constexpr(codes.WEIGHTS)
 
+UNDIVIDED = tl.constexpr(codes.UNDIVIDED)
 TAPS = tl.constexpr(codes.TAPS)
 PADDED = tl.constexpr(codes.PADDED)
 FIXED = tl.constexpr(codes.FIXED)
@@ -87,38 +88,19 @@ def step(
     return ACCUMULATE(PASS, state, v, valid, number, c, n, PARAMS)
 
 
-@triton.jit(do_not_specialize=["unit"])
-def fold(
-    x, carry, y, offsets, indices, first, second, extra, starts, columns, unit, sizes, outs, rows, run, channels,
-    xplane,
-    row_starts, sides, rest, weights,
+@triton.jit
+def window(
+    x, carry, extra, beside, e, base, starts, row, row_starts, od, oh, ow, live, sizes, outs, run, sides, rest,
     PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, FINISH: tl.constexpr,
     LOOK: tl.constexpr, AXES: tl.constexpr, SIDES: tl.constexpr, DIVIDE: tl.constexpr, CARRY: tl.constexpr,
-    EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr,
-    WIDE: tl.constexpr, NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    PARAMS: tl.constexpr, ACC: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """One tile of outputs, and what is asked for beside them.
-
-    `x`, ``[planes, d, h, w, run]``, may come with `carry` of its shape: tap numbers or values of the axes that were
-    folded before. `sides` are those of the box that offsets count in; SIDES are the same as constants, or None for
-    boxes of too many taps to write the loop out. `columns` is how many tiles stand beside each other.
-    """
-    lanes = run if LAST else outs[2]
-    out, lane, live, sample, plane, od, oh, ow = tile(
-        columns, rows, lanes, outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
-    )
-    row = plane.to(tl.int64) * row_starts[3]
+    """The windows at these places of the output: what a core finds in them, and where their first taps are."""
     d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
     h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES[1])
     w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES[2])
-    base = sample.to(tl.int64) * xplane
-    if LAST:
-        base = base + lane
     n = (nd * nh * nw).to(ACC)
-    beside = plane % channels * weights
     first_tap = (skipped(od, AXES[0]), skipped(oh, AXES[1]), skipped(ow, AXES[2]))
-    e = own_number(extra, out, live, EXTRA, PARAMS, ACC)
-
     divisor = n * 0 + 1
     if DIVIDE == TAPS:
         divisor = n
@@ -153,6 +135,37 @@ def fold(
                     rest, live, n, PASSES, ACCUMULATE, AXES, CARRY, PARAMS, ACC,
                 )  # fmt: skip
             value, one, two, far = FINISH(True, state, n, divisor, e, PARAMS)
+    return value, one, two, d0, h0, w0
+
+
+@triton.jit(do_not_specialize=["unit"])
+def fold(
+    x, carry, y, offsets, indices, first, second, extra, starts, columns, unit, sizes, outs, rows, run, channels,
+    xplane,
+    row_starts, sides, rest, weights,
+    PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, FINISH: tl.constexpr,
+    LOOK: tl.constexpr, AXES: tl.constexpr, SIDES: tl.constexpr, DIVIDE: tl.constexpr, CARRY: tl.constexpr,
+    EXTRA: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr,
+    WIDE: tl.constexpr, NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+):  # fmt: skip
+    """One tile of outputs, and what is asked for beside them.
+
+    `x`, ``[planes, d, h, w, run]``, may come with `carry` of its shape: tap numbers or values of the axes that were
+    folded before. `sides` are those of the box that offsets count in; SIDES are the same as constants, or None for
+    boxes of too many taps to write the loop out. `columns` is how many tiles stand beside each other.
+    """
+    lanes = run if LAST else outs[2]
+    out, lane, live, sample, plane, od, oh, ow = tile(
+        columns, rows, lanes, outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
+    )
+    base = sample.to(tl.int64) * xplane
+    if LAST:
+        base = base + lane
+    value, one, two, d0, h0, w0 = window(
+        x, carry, extra, plane % channels * weights, own_number(extra, out, live, EXTRA, PARAMS, ACC), base, starts,
+        plane.to(tl.int64) * row_starts[3], row_starts, od, oh, ow, live, sizes, outs, run, sides, rest, PASSES,
+        IDENTITY, ACCUMULATE, FINISH, LOOK, AXES, SIDES, DIVIDE, CARRY, PARAMS, ACC, ROWS, COLS,
+    )  # fmt: skip
     cell = out
     if indices is not None:
         cell = cell_of(one, d0, h0, w0, sizes, sides, AXES)

@@ -13,6 +13,8 @@ import triton.language as tl
 
 from poolkit.torch.triton import codes
 from poolkit.torch.triton import grid as grids
+from poolkit.torch.triton import rows as by_rows
+from poolkit.torch.triton import rows_back as by_blocks
 from poolkit.torch.triton.back import back
 from poolkit.torch.triton.fold import fold
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Form, Grid, launch, power_of_two, tile_of
@@ -30,6 +32,8 @@ NONE = {torch.uint8: 2**8 - 1, torch.int16: 2**16 - 1, torch.int32: 2**31 - 1}
 # Programs that keep a large GPU busy, and taps that are worth a program of their own.
 BUSY, WORTH = 1024, 8192
 MOST_PIECES = 128
+# Outputs that an element of a tile makes above each other, planar and with channels last.
+MOST_HIGH = (4, 2)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def run_fold(
     like = next(t for t in (y, first, second, offsets, indices) if t is not None)
     if grid.whole and carry_mode == 0 and grid.taps > 1:
         return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second))
+    if carry_mode == 0 and task.extra_mode == 0 and slides(grid) and core in by_rows.ROWS:
+        return _run_rows(task, x, core, divide, like, (y, offsets, indices, first, second))
     core = core.twice or core
     rows, cols, total, columns, wide, near, programs = _common(task, like, inputs=False)
     launch(
@@ -137,6 +143,95 @@ def run_fold(
         COLS=cols,
     )
     return None
+
+
+def slides(grid: Grid) -> bool:
+    """Whether the windows are small, slide, and have all their taps somewhere: `poolkit.torch.triton.rows`."""
+    return (
+        1 < grid.taps <= MOST_WRITTEN_OUT
+        and all(line.axis[0] == 0 or line is grids.TRIVIAL for line in grid.lines)
+        and all(line.side == max(line.axis[1], 1) for line in grid.lines)
+    )
+
+
+def _edges(line: grids.Line, places: list[int], first: int, last: int) -> tuple[int, ...]:
+    """For each place, counted from a window's beginning, whether it may lie before the input (1) or behind it (2)."""
+    return tuple(int(first + place < 0) + 2 * int(last + place >= line.size) for place in places)
+
+
+def _run_rows(
+    task: Task, x: Tensor, core: Core, divide: int, like: Tensor, results: tuple[Tensor | None, ...]
+) -> None:
+    grid, form, way = task.grid, task.form, by_rows.ROWS[core]
+    high = min(MOST_HIGH[form.last], grid.outs[1])
+    groups = -(-grid.outs[1] // high)
+    lanes = form.run if form.last else grid.outs[2]
+    total = form.samples * grid.outs[0] * groups * (grid.outs[2] if form.last else 1)
+    elements = 128 * (max(16 // x.element_size(), 1) if form.last else 1)
+    cols = min(power_of_two(lanes), elements, grids.MOST_LANES)
+    tile_rows, columns = elements // cols, -(-lanes // cols)
+    kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
+    (_, _, stride, before, _, dilation, _, _) = grid.lines[1].axis
+    reach = (high - 1) * stride + (kernel[1] - 1) * dilation + 1
+    users = tuple(
+        tuple(
+            (j, (r - j * stride) // dilation)
+            for j in range(high)
+            if (r - j * stride) % dilation == 0 and 0 <= r - j * stride < kernel[1] * dilation
+        )
+        for r in range(reach)
+    )
+    edges: list[tuple[int, ...]] = []
+    for i, line in enumerate(grid.lines):
+        last = (line.out - 1) * line.axis[2] - line.axis[3]
+        places = [k * line.axis[5] for k in range(kernel[i])]
+        if i == 1:
+            last, places = (groups - 1) * high * stride - before, list(range(reach))
+        edges.append(_edges(line, places, -line.axis[3], last))
+    # No half-precision sum of so few cells leaves the range of single precision, and nor does one of squares.
+    safe = x.dtype == torch.float16 and way.far in (by_rows.overflowed, by_rows.out_of_range) and task.params.p in (1, 2)
+    numbers = results[1] is not None or results[2] is not None or (core in by_rows.CHOOSING and results[3] is not None)
+    again = core.twice or core
+    cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
+    launch(
+        by_rows.rows,
+        -(-total // tile_rows) * columns,
+        *(x, *results, columns, 1, grid.sizes, grid.outs, groups, form.samples, total, form.run, form.channels),
+        *(math.prod(grid.sizes) * form.run, math.prod(grid.outs) * form.run, grid.sides),
+        like=x,
+        PREPARE=way.prepare,
+        TAKE=way.take,
+        JOIN=way.join,
+        ROUND=way.finish,
+        FAR=way.far,
+        FINISH=core.finish,
+        ABSENT=way.absent,
+        TOPS=way.tops,
+        LOOK=way.far is not by_rows.never and not safe,
+        PASSES=again.passes,
+        IDENTITY=again.identity,
+        ACCUMULATE=again.accumulate,
+        AGAIN=again.look,
+        AXES=tuple(line.axis for line in grid.lines),
+        KERNEL=kernel,
+        USERS=users,
+        EDGES=tuple(edges),
+        FULL=not any(map(any, edges)),
+        PARTIAL=grid.outs[1] % high != 0,
+        NUMBERS=numbers,
+        DIVIDE=divide,
+        PARAMS=tuple(task.params),
+        ACC=task.acc,
+        NONE=none_of(results[1]),
+        LAST=form.last,
+        WIDE=cells > grids.NARROW,
+        NEAR=tile_rows <= (grid.outs[2] if form.last else groups),
+        HIGH=high,
+        REACH=reach,
+        HOLD=not form.last,
+        ROWS=tile_rows,
+        COLS=cols,
+    )
 
 
 def _run_merge(
@@ -208,8 +303,11 @@ def run_back(
     rest: int = 1,
     weights: int = 0,
 ) -> None:
-    """The backward pass: `back`."""
+    """The backward pass: `back`, or `rows_back` for small windows that slide."""
     grid, form = task.grid, task.form
+    alone = all(t is None for t in (dy2, dx2, places, carry, ranks)) and rest == 1
+    if alone and task.extra_mode == 0 and slides(grid) and slope in by_blocks.WAYS:
+        return _run_blocks(task, dy, dx, slope, divide, x, y, a, chosen)
     rows, cols, total, columns, wide, near, programs = _common(task, dx, inputs=True)
     covers = tuple(line.covers for line in grid.lines)
     outputs = form.samples * form.run * math.prod(grid.outs)
@@ -233,6 +331,68 @@ def run_back(
         LAST=form.last,
         WIDE=wide,
         NEAR=near,
+        ROWS=rows,
+        COLS=cols,
+    )
+
+
+def _run_blocks(
+    task: Task,
+    dy: Tensor,
+    dx: Tensor,
+    slope: Any,
+    divide: int,
+    x: Tensor | None,
+    y: Tensor | None,
+    a: Tensor | None,
+    chosen: Tensor | None,
+) -> None:
+    grid, form, way = task.grid, task.form, by_blocks.WAYS[slope]
+    kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
+    block = [line.axis[2] for line in grid.lines]
+    block[1] *= max(MOST_HIGH[form.last] // block[1], 1)
+    blocks = tuple(-(-size // side) for size, side in zip(grid.sizes, block, strict=True))
+    steps = tuple(side // line.axis[2] for side, line in zip(block, grid.lines, strict=True))
+    seen: list[tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]] = []
+    for i, line in enumerate(grid.lines):
+        (_, _, stride, before, _, dilation, _, _) = line.axis
+        windows: list[tuple[int, int, tuple[tuple[int, int], ...]]] = []
+        for o in range(-((kernel[i] - 1) * dilation - before) // stride - 1, (block[i] - 1 + before) // stride + 1):
+            pairs = tuple(
+                (cell, k) for cell in range(block[i]) for k in range(kernel[i]) if o * stride - before + k * dilation == cell
+            )
+            if pairs:
+                last = (blocks[i] - 1) * steps[i] + o
+                windows.append((o, int(o < 0) + 2 * int(last >= line.out), pairs))
+        seen.append(tuple(windows))
+    lanes = form.run if form.last else blocks[2]
+    total = form.samples * blocks[0] * blocks[1] * (blocks[2] if form.last else 1)
+    elements = 128 * (max(16 // dx.element_size(), 1) if form.last else 1)
+    cols = min(power_of_two(lanes), elements, grids.MOST_LANES)
+    rows, columns = elements // cols, -(-lanes // cols)
+    cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
+    launch(
+        by_blocks.rows_back,
+        -(-total // rows) * columns,
+        *(dy, dx, x, y, a, chosen, columns, 1, grid.sizes, grid.outs, blocks, form.samples, total, form.run),
+        *(form.channels, math.prod(grid.sizes) * form.run, math.prod(grid.outs) * form.run),
+        like=dy,
+        OPEN=way.open_,
+        GIVE=way.give,
+        GUARDED=way.guarded,
+        AXES=tuple(line.axis for line in grid.lines),
+        KERNEL=kernel,
+        BLOCK=tuple(block),
+        STEPS=steps,
+        SEEN=tuple(seen),
+        FULL=not any(line.axis[3] or line.axis[6] for line in grid.lines),
+        PARTIAL=tuple(size % side != 0 for size, side in zip(grid.sizes, block, strict=True)),
+        DIVIDE=divide if way.divides else codes.UNDIVIDED,
+        PARAMS=tuple(task.params),
+        ACC=task.acc,
+        LAST=form.last,
+        WIDE=cells > grids.NARROW,
+        NEAR=rows <= (blocks[2] if form.last else blocks[1]),
         ROWS=rows,
         COLS=cols,
     )
