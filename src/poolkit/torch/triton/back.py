@@ -184,9 +184,9 @@ def give(
     if a is not None:
         av = tl.load(a + out, mask=valid, other=0).to(ACC)
     e = own_number(extra, out, valid, EXTRA, PARAMS, ACC)
-    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], valid, AXES[0])
-    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], valid, AXES[1])
-    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], valid, AXES[2])
+    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], valid, AXES, 0)
+    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], valid, AXES, 1)
+    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], valid, AXES, 2)
     td = (at[0] - d0) // AXES[0][5]
     th = (at[1] - h0) // AXES[1][5]
     tw = (at[2] - w0) // AXES[2][5]
@@ -199,17 +199,17 @@ def give(
     if DIVIDE == TAPS:
         divisor = n
     elif DIVIDE == PADDED:
-        pd = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], valid, AXES[0])
-        ph = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], valid, AXES[1])
-        pw = padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], valid, AXES[2])
+        pd = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], valid, AXES, 0)
+        ph = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], valid, AXES, 1)
+        pw = padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], valid, AXES, 2)
         divisor = tl.where(valid, (pd * ph * pw).to(ACC), 1)
     elif DIVIDE == FIXED:
         divisor = divisor * PARAMS[3]
     c = cv
     if CARRY == WEIGHTS:
-        fd = skipped(od, AXES[0]) + td
-        fh = skipped(oh, AXES[1]) + th
-        fw = skipped(ow, AXES[2]) + tw
+        fd = skipped(od, AXES, 0) + td
+        fh = skipped(oh, AXES, 1) + th
+        fw = skipped(ow, AXES, 2) + tw
         c = tl.load(extra + beside + (fd * AXES[1][1] + fh) * AXES[2][1] + fw, mask=valid, other=0).to(ACC)
     if ranks is not None:
         rank = tl.load(ranks + number.to(tl.int64) * outputs + out, mask=valid, other=0).to(tl.int32)
@@ -248,9 +248,9 @@ def back(
         columns, rows, lanes, sizes[0], sizes[1], sizes[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
-    d0, nd = transposed(d, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0], STEPS[0])
-    h0, nh = transposed(h, sizes[1], outs[1], starts, row + row_starts[1], live, AXES[1], STEPS[1])
-    w0, nw = transposed(w, sizes[2], outs[2], starts, row + row_starts[2], live, AXES[2], STEPS[2])
+    d0, nd = transposed(d, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0, STEPS[0])
+    h0, nh = transposed(h, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1, STEPS[1])
+    w0, nw = transposed(w, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2, STEPS[2])
     base = sample.to(tl.int64) * yplane
     if LAST:
         base = base + lane

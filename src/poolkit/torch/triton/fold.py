@@ -96,18 +96,18 @@ def window(
     PARAMS: tl.constexpr, ACC: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """The windows at these places of the output: what a core finds in them, and where their first taps are."""
-    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
-    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES[1])
-    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES[2])
+    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0)
+    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1)
+    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)
     n = (nd * nh * nw).to(ACC)
-    first_tap = (skipped(od, AXES[0]), skipped(oh, AXES[1]), skipped(ow, AXES[2]))
+    first_tap = (skipped(od, AXES, 0), skipped(oh, AXES, 1), skipped(ow, AXES, 2))
     divisor = n * 0 + 1
     if DIVIDE == TAPS:
         divisor = n
     elif DIVIDE == PADDED:
-        a = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
-        b = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES[1])
-        divisor = (a * b * padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES[2])).to(ACC)
+        a = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0)
+        b = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1)
+        divisor = (a * b * padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)).to(ACC)
     elif DIVIDE == FIXED:
         divisor = divisor * PARAMS[3]
 

@@ -2,7 +2,8 @@
 
 An axis is a tuple of constants, made by `poolkit.torch.triton.grid`:
 ``(kind, kernel, stride, before, after, dilation, overhang, wide)``. `overhang`: a window may pass the input's end;
-`wide`: a product of two sizes needs 64 bits. Positions and counts are tiles; the sizes of the axis are numbers.
+`wide`: a product of two sizes needs 64 bits. Functions take all `axes` and the number `a` of theirs: not every Triton
+passes a part of a constant on as one. Positions and counts are tiles; the sizes of the axis are numbers.
 """
 
 # Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
@@ -25,66 +26,66 @@ def ceil_div(a, b):
 
 
 @triton.jit
-def share(j, size, out, axis: tl.constexpr):
+def share(j, size, out, axes: tl.constexpr, a: tl.constexpr):
     """The first cell of adaptive window j."""
-    if axis[7]:
+    if axes[a][7]:
         return (j.to(tl.int64) * size // out).to(j.dtype)
     return j * size // out
 
 
 @triton.jit
-def share_end(j, size, out, axis: tl.constexpr):
+def share_end(j, size, out, axes: tl.constexpr, a: tl.constexpr):
     """One past the last cell of adaptive window j."""
-    if axis[7]:
+    if axes[a][7]:
         return ceil_div((j.to(tl.int64) + 1) * size, out).to(j.dtype)
     return ceil_div((j + 1) * size, out)
 
 
 @triton.jit
-def skipped(j, axis: tl.constexpr):
+def skipped(j, axes: tl.constexpr, a: tl.constexpr):
     """Taps of window j that lie before the input."""
-    if axis[0] == SLIDING and axis[3] > 0:
-        origin = j * axis[2] - axis[3]
-        return tl.where(origin < 0, (axis[5] - 1 - tl.minimum(origin, 0)) // axis[5], 0)
+    if axes[a][0] == SLIDING and axes[a][3] > 0:
+        origin = j * axes[a][2] - axes[a][3]
+        return tl.where(origin < 0, (axes[a][5] - 1 - tl.minimum(origin, 0)) // axes[a][5], 0)
     return j * 0
 
 
 @triton.jit
-def interval(j, size, out, starts, row, live, axis: tl.constexpr):
+def interval(j, size, out, starts, row, live, axes: tl.constexpr, a: tl.constexpr):
     """First existing tap of window j, and how many there are. `row`: where its plane's starts begin."""
-    if axis[0] == SLIDING:
-        first = skipped(j, axis)
-        origin = j * axis[2] - axis[3]
-        last = j * 0 + axis[1]
-        if axis[6]:
-            last = tl.minimum(last, ceil_div(tl.maximum(size - origin, 0), axis[5]))
-        return origin + first * axis[5], last - first
-    elif axis[0] == ADAPTIVE:
-        start = share(j, size, out, axis)
-        return start, share_end(j, size, out, axis) - start
+    if axes[a][0] == SLIDING:
+        first = skipped(j, axes, a)
+        origin = j * axes[a][2] - axes[a][3]
+        last = j * 0 + axes[a][1]
+        if axes[a][6]:
+            last = tl.minimum(last, ceil_div(tl.maximum(size - origin, 0), axes[a][5]))
+        return origin + first * axes[a][5], last - first
+    elif axes[a][0] == ADAPTIVE:
+        start = share(j, size, out, axes, a)
+        return start, share_end(j, size, out, axes, a) - start
     else:
         inside = live & (j >= 0) & (j < out)
         start = tl.load(starts + row + j, mask=inside, other=0)
         # One outside of the input begins a window without cells.
         start = tl.where((start >= 0) & (start < size), start, size).to(j.dtype)
-        n = start * 0 + axis[1]
-        if axis[4] > 0:
+        n = start * 0 + axes[a][1]
+        if axes[a][4] > 0:
             after = tl.load(starts + row + j + 1, mask=inside & (j + 1 < out), other=0).to(j.dtype)
-            end = tl.where(j + 1 < out, tl.minimum(after + axis[4] - 1, size), size)
+            end = tl.where(j + 1 < out, tl.minimum(after + axes[a][4] - 1, size), size)
             n = end - start
         return start, n
 
 
 @triton.jit
-def padded_count(j, size, out, starts, row, live, axis: tl.constexpr):
+def padded_count(j, size, out, starts, row, live, axes: tl.constexpr, a: tl.constexpr):
     """Taps of window j inside the input and its padding."""
-    if axis[0] == SLIDING:
-        n = j * 0 + axis[1]
-        if axis[6]:
-            n = tl.minimum(n, ceil_div(size + axis[4] + axis[3] - j * axis[2], axis[5]))
+    if axes[a][0] == SLIDING:
+        n = j * 0 + axes[a][1]
+        if axes[a][6]:
+            n = tl.minimum(n, ceil_div(size + axes[a][4] + axes[a][3] - j * axes[a][2], axes[a][5]))
         return n
     else:
-        _, n = interval(j, size, out, starts, row, live, axis)
+        _, n = interval(j, size, out, starts, row, live, axes, a)
         return n
 
 
@@ -105,27 +106,27 @@ def at_or_before(i, out, starts, row, live):
 
 
 @triton.jit
-def transposed(i, size, out, starts, row, live, axis: tl.constexpr, step: tl.constexpr):
+def transposed(i, size, out, starts, row, live, axes: tl.constexpr, a: tl.constexpr, step: tl.constexpr):
     """The windows that see cell i: the first of them and how many; each is `step` past the one before."""
-    if axis[0] == SLIDING:
-        u = i + axis[3]
-        reach: tl.constexpr = (axis[1] - 1) * axis[5]
-        high = tl.minimum(u // axis[2], out - 1)
-        low = ceil_div(tl.maximum(u - reach, 0), axis[2])
+    if axes[a][0] == SLIDING:
+        u = i + axes[a][3]
+        reach: tl.constexpr = (axes[a][1] - 1) * axes[a][5]
+        high = tl.minimum(u // axes[a][2], out - 1)
+        low = ceil_div(tl.maximum(u - reach, 0), axes[a][2])
         for _ in tl.static_range(step - 1):
-            high = tl.where((u - high * axis[2]) % axis[5] == 0, high, high - 1)
-        reached = (high >= low) & ((u - high * axis[2]) % axis[5] == 0)
+            high = tl.where((u - high * axes[a][2]) % axes[a][5] == 0, high, high - 1)
+        reached = (high >= low) & ((u - high * axes[a][2]) % axes[a][5] == 0)
         n = tl.where(reached, (tl.maximum(high - low, 0)) // step + 1, 0)
         return high - (n - 1) * step, n
-    elif axis[0] == ADAPTIVE:
-        start = share(i, out, size, axis)
-        return start, share_end(i, out, size, axis) - start
+    elif axes[a][0] == ADAPTIVE:
+        start = share(i, out, size, axes, a)
+        return start, share_end(i, out, size, axes, a) - start
     else:
         high = at_or_before(i, out, starts, row, live)
-        if axis[4] > 0:
-            low = tl.maximum(at_or_before(i - axis[4] + 1, out, starts, row, live) - 1, 0)
+        if axes[a][4] > 0:
+            low = tl.maximum(at_or_before(i - axes[a][4] + 1, out, starts, row, live) - 1, 0)
         else:
-            low = at_or_before(i - axis[1], out, starts, row, live)
+            low = at_or_before(i - axes[a][1], out, starts, row, live)
         return low, high - low
 
 

@@ -302,7 +302,7 @@ def rows(
     """One tile of columns of HIGH outputs, and what is asked for beside them.
 
     KERNEL: taps along each axis. REACH: rows from the first tap of a column to its last one; USERS: for each of them
-    the outputs that see it, with its place in their window. EDGES: for each axis, whether a tap of a window, or a row
+    how many outputs see it, then each one's number and which row of its window it is. EDGES: for each axis, whether a tap of a window, or a row
     of a column, may lie before the input (1), behind it (2) or both (3). FULL: none does. PARTIAL: the last column of
     a plane may have fewer outputs. HOLD: taps stay in registers between the sweeps of cores with TOPS.
     """
@@ -330,12 +330,12 @@ def rows(
         values = values + (zero,)
         others = others + (zero,)
     for SWEEP in tl.static_range(2 if TOPS else 1):
-        for kd in tl.static_range(KERNEL[0]):
+        for kd in tl.static_range(tl.constexpr(KERNEL[0])):
             for r in tl.static_range(REACH):
-                if len(USERS[r]) > 0:
+                if USERS[r][0] > 0:
                     a = zero
                     b = zero
-                    for kw in tl.static_range(KERNEL[2]):
+                    for kw in tl.static_range(tl.constexpr(KERNEL[2])):
                         if SWEEP == 1 and HOLD:
                             v = held[(kd * REACH + r) * KERNEL[2] + kw]
                             valid = there
@@ -357,13 +357,13 @@ def rows(
                                 EDGES[0][kd] + EDGES[1][r] + EDGES[2][kw] > 0, PARAMS,
                             )  # fmt: skip
                     if SWEEP == 1 or not TOPS:
-                        for i in tl.static_range(len(USERS[r])):
+                        for i in tl.static_range(tl.constexpr(USERS[r][0])):
                             values, others = joined(
-                                values, others, a, b, USERS[r][i][0], kd * KERNEL[1] + USERS[r][i][1], JOIN, KERNEL,
-                                NUMBERS,
+                                values, others, a, b, USERS[r][1 + 2 * i], kd * KERNEL[1] + USERS[r][2 + 2 * i], JOIN,
+                                KERNEL, NUMBERS,
                             )  # fmt: skip
                 elif TOPS and SWEEP == 0 and HOLD:
-                    for _ in tl.static_range(KERNEL[2]):
+                    for _ in tl.static_range(tl.constexpr(KERNEL[2])):
                         held = held + (zero,)
         if TOPS and SWEEP == 0:
             top = top * base_two(PARAMS)
@@ -383,13 +383,13 @@ def rows(
         cell = out
         if NUMBERS:  # of cores that are never made again, so that no name of these is another one's below
             if not FULL:
-                skip = (skipped(od, AXES[0]) * KERNEL[1] + skipped(oh, AXES[1])) * KERNEL[2] + skipped(ow, AXES[2])
+                skip = (skipped(od, AXES, 0) * KERNEL[1] + skipped(oh, AXES, 1)) * KERNEL[2] + skipped(ow, AXES, 2)
                 # Of cells that are all -inf the first one there is counts.
                 one = tl.where(two == ABSENT, 0, one - skip)
             if indices is not None:
-                dn, _ = interval(od, sizes[0], outs[0], out, out, here, AXES[0])
-                hn, _ = interval(oh, sizes[1], outs[1], out, out, here, AXES[1])
-                wn, _ = interval(ow, sizes[2], outs[2], out, out, here, AXES[2])
+                dn, _ = interval(od, sizes[0], outs[0], out, out, here, AXES, 0)
+                hn, _ = interval(oh, sizes[1], outs[1], out, out, here, AXES, 1)
+                wn, _ = interval(ow, sizes[2], outs[2], out, out, here, AXES, 2)
                 cell = cell_of(one, dn, hn, wn, sizes, KERNEL, AXES)
         put(value, one, two, cell, y, offsets, indices, first, second, out, here, NONE)
     if LOOK:  # noqa: SIM102  a constant before what only the GPU knows
@@ -464,11 +464,11 @@ def count(
     elif FULL:
         return zero + KERNEL[0] * KERNEL[1] * KERNEL[2]
     elif DIVIDE == PADDED:
-        n = padded_count(od, sizes[0], outs[0], od, od, live, AXES[0])
-        n = n * padded_count(oh, sizes[1], outs[1], od, od, live, AXES[1])
-        return zero + (n * padded_count(ow, sizes[2], outs[2], od, od, live, AXES[2])).to(ACC)
+        n = padded_count(od, sizes[0], outs[0], od, od, live, AXES, 0)
+        n = n * padded_count(oh, sizes[1], outs[1], od, od, live, AXES, 1)
+        return zero + (n * padded_count(ow, sizes[2], outs[2], od, od, live, AXES, 2)).to(ACC)
     else:
-        _, nd = interval(od, sizes[0], outs[0], od, od, live, AXES[0])
-        _, nh = interval(oh, sizes[1], outs[1], od, od, live, AXES[1])
-        _, nw = interval(ow, sizes[2], outs[2], od, od, live, AXES[2])
+        _, nd = interval(od, sizes[0], outs[0], od, od, live, AXES, 0)
+        _, nh = interval(oh, sizes[1], outs[1], od, od, live, AXES, 1)
+        _, nw = interval(ow, sizes[2], outs[2], od, od, live, AXES, 2)
         return zero + (nd * nh * nw).to(ACC)

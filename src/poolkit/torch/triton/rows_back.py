@@ -159,15 +159,16 @@ def shared_out(g, divisor, DIVIDE: tl.constexpr):
 def rows_back(
     dy, dx, x, y, a, chosen, columns, unit, sizes, outs, blocks, samples, total, run, channels, xplane, yplane,
     OPEN: tl.constexpr, GIVE: tl.constexpr, GUARDED: tl.constexpr, AXES: tl.constexpr, KERNEL: tl.constexpr, BLOCK: tl.constexpr,
-    STEPS: tl.constexpr, SEEN: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, DIVIDE: tl.constexpr,
+    STEPS: tl.constexpr, MANY: tl.constexpr, SEEN0: tl.constexpr, SEEN1: tl.constexpr, SEEN2: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, DIVIDE: tl.constexpr,
     PARAMS: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of blocks of cells.
 
-    BLOCK: the sides of a block. STEPS: windows that begin within a block, along each axis. SEEN: for each axis the
-    windows that see a block: the offset of the first block's, whether one may lie before the first window (1), behind
-    the last one (2) or both (3), and the pairs of a cell of the block and the tap that it is. PARTIAL: blocks may reach
+    BLOCK: the sides of a block. STEPS: windows that begin within a block, along each axis. SEEN: along each axis the
+    windows that see a block, MANY of them: the offset of the first block's, whether one may lie before the first window
+    (1), behind the last one (2) or both (3), how many cells of the block it sees, and for each of them the cell and
+    the tap that it is. PARTIAL: blocks may reach
     beyond the input, along each axis.
     """
     _, lane, live, sample, plane, bd, bh, bw = tile(
@@ -189,9 +190,9 @@ def rows_back(
         base = base + lane
     totals = ()
     values = ()
-    for cd in tl.static_range(BLOCK[0]):
-        for ch in tl.static_range(BLOCK[1]):
-            for cw in tl.static_range(BLOCK[2]):
+    for cd in tl.static_range(tl.constexpr(BLOCK[0])):
+        for ch in tl.static_range(tl.constexpr(BLOCK[1])):
+            for cw in tl.static_range(tl.constexpr(BLOCK[2])):
                 totals = totals + (zero,)
                 if x is not None:
                     here = inside(there, d0 + cd, h0 + ch, w0 + cw, sizes, PARTIAL)
@@ -199,19 +200,19 @@ def rows_back(
                     values = values + (tl.load(at, mask=here, other=0).to(ACC),)
                 else:
                     values = values + (zero,)
-    for i in tl.static_range(len(SEEN[0])):
-        od = bd * STEPS[0] + SEEN[0][i][0]
-        for j in tl.static_range(len(SEEN[1])):
-            oh = bh * STEPS[1] + SEEN[1][j][0]
-            for k in tl.static_range(len(SEEN[2])):
-                ow = bw * STEPS[2] + SEEN[2][k][0]
+    for i in tl.static_range(tl.constexpr(MANY[0])):
+        od = bd * STEPS[0] + SEEN0[i][0]
+        for j in tl.static_range(tl.constexpr(MANY[1])):
+            oh = bh * STEPS[1] + SEEN1[j][0]
+            for k in tl.static_range(tl.constexpr(MANY[2])):
+                ow = bw * STEPS[2] + SEEN2[k][0]
                 valid = there
-                if SEEN[0][i][1] > 0:
-                    valid = valid & within(od, outs[0], SEEN[0][i][1])
-                if SEEN[1][j][1] > 0:
-                    valid = valid & within(oh, outs[1], SEEN[1][j][1])
-                if SEEN[2][k][1] > 0:
-                    valid = valid & within(ow, outs[2], SEEN[2][k][1])
+                if SEEN0[i][1] > 0:
+                    valid = valid & within(od, outs[0], SEEN0[i][1])
+                if SEEN1[j][1] > 0:
+                    valid = valid & within(oh, outs[1], SEEN1[j][1])
+                if SEEN2[k][1] > 0:
+                    valid = valid & within(ow, outs[2], SEEN2[k][1])
                 out = base + ((od * outs[1] + oh) * outs[2] + ow) * run
                 g = tl.load(dy + out, mask=valid, other=0).to(ACC)
                 if DIVIDE != 0:
@@ -228,17 +229,17 @@ def rows_back(
                     taken = unsigned(tl.load(chosen + out, mask=valid, other=0))
                     if not FULL:
                         # Numbers of taps in the whole window, not in that part of it which is there.
-                        skip = (skipped(od, AXES[0]) * KERNEL[1] + skipped(oh, AXES[1])) * KERNEL[2]
-                        taken = taken + (skip + skipped(ow, AXES[2]))
+                        skip = (skipped(od, AXES, 0) * KERNEL[1] + skipped(oh, AXES, 1)) * KERNEL[2]
+                        taken = taken + (skip + skipped(ow, AXES, 2))
                 p, q, r = OPEN(g, yv, av, taken, PARAMS)
                 totals = given(
-                    totals, values, p, q, r, valid, SEEN[0][i][2], SEEN[1][j][2], SEEN[2][k][2], GIVE,
-                    GUARDED and SEEN[0][i][1] + SEEN[1][j][1] + SEEN[2][k][1] > 0, KERNEL, BLOCK, PARAMS,
+                    totals, values, p, q, r, valid, SEEN0, SEEN1, SEEN2, i, j, k, GIVE,
+                    GUARDED and SEEN0[i][1] + SEEN1[j][1] + SEEN2[k][1] > 0, KERNEL, BLOCK, PARAMS,
                 )  # fmt: skip
-    for cd in tl.static_range(BLOCK[0]):
-        for ch in tl.static_range(BLOCK[1]):
+    for cd in tl.static_range(tl.constexpr(BLOCK[0])):
+        for ch in tl.static_range(tl.constexpr(BLOCK[1])):
             at = dx + cells + (cd * sizes[1] + ch) * sizes[2] * run
-            for cw in tl.static_range(BLOCK[2]):
+            for cw in tl.static_range(tl.constexpr(BLOCK[2])):
                 here = inside(live, d0 + cd, h0 + ch, w0 + cw, sizes, PARTIAL)
                 t = totals[(cd * BLOCK[1] + ch) * BLOCK[2] + cw]
                 tl.store(at + cw * run, t.to(dx.dtype.element_ty), mask=here)
@@ -259,16 +260,18 @@ def inside(there, d, h, w, sizes, PARTIAL: tl.constexpr):
 
 @triton.jit
 def given(
-    totals, values, p, q, r, valid, DEEP: tl.constexpr, HIGH: tl.constexpr, BROAD: tl.constexpr, GIVE: tl.constexpr,
-    MASKED: tl.constexpr, KERNEL: tl.constexpr, BLOCK: tl.constexpr, PARAMS: tl.constexpr,
+    totals, values, p, q, r, valid, SEEN0: tl.constexpr, SEEN1: tl.constexpr, SEEN2: tl.constexpr, i: tl.constexpr, j: tl.constexpr, k: tl.constexpr,
+    GIVE: tl.constexpr, MASKED: tl.constexpr, KERNEL: tl.constexpr, BLOCK: tl.constexpr, PARAMS: tl.constexpr,
 ):  # fmt: skip
     """The totals with what one window gives: to cells of the block that are its taps, pairs along each axis."""
-    for i in tl.static_range(len(DEEP)):
-        for j in tl.static_range(len(HIGH)):
-            for k in tl.static_range(len(BROAD)):
+    for d in tl.static_range(tl.constexpr(SEEN0[i][2])):
+        for h in tl.static_range(tl.constexpr(SEEN1[j][2])):
+            for w in tl.static_range(tl.constexpr(SEEN2[k][2])):
                 totals = added(
-                    totals, values, p, q, r, valid, (DEEP[i][0] * BLOCK[1] + HIGH[j][0]) * BLOCK[2] + BROAD[k][0],
-                    (DEEP[i][1] * KERNEL[1] + HIGH[j][1]) * KERNEL[2] + BROAD[k][1], GIVE, MASKED, PARAMS,
+                    totals, values, p, q, r, valid,
+                    (SEEN0[i][3 + 2 * d] * BLOCK[1] + SEEN1[j][3 + 2 * h]) * BLOCK[2] + SEEN2[k][3 + 2 * w],
+                    (SEEN0[i][4 + 2 * d] * KERNEL[1] + SEEN1[j][4 + 2 * h]) * KERNEL[2] + SEEN2[k][4 + 2 * w],
+                    GIVE, MASKED, PARAMS,
                 )  # fmt: skip
     return totals
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -173,14 +174,14 @@ def _run_rows(
     kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
     (_, _, stride, before, _, dilation, _, _) = grid.lines[1].axis
     reach = (high - 1) * stride + (kernel[1] - 1) * dilation + 1
-    users = tuple(
-        tuple(
+    users: list[tuple[int, ...]] = []
+    for r in range(reach):
+        found = [
             (j, (r - j * stride) // dilation)
             for j in range(high)
             if (r - j * stride) % dilation == 0 and 0 <= r - j * stride < kernel[1] * dilation
-        )
-        for r in range(reach)
-    )
+        ]
+        users.append((len(found), *chain(*found)))
     edges: list[tuple[int, ...]] = []
     for i, line in enumerate(grid.lines):
         last = (line.out - 1) * line.axis[2] - line.axis[3]
@@ -214,7 +215,7 @@ def _run_rows(
         AGAIN=again.look,
         AXES=tuple(line.axis for line in grid.lines),
         KERNEL=kernel,
-        USERS=users,
+        USERS=tuple(users),
         EDGES=tuple(edges),
         FULL=not any(map(any, edges)),
         PARTIAL=grid.outs[1] % high != 0,
@@ -353,17 +354,17 @@ def _run_blocks(
     block[1] *= max(MOST_HIGH[form.last] // block[1], 1)
     blocks = tuple(-(-size // side) for size, side in zip(grid.sizes, block, strict=True))
     steps = tuple(side // line.axis[2] for side, line in zip(block, grid.lines, strict=True))
-    seen: list[tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...]] = []
+    seen: list[tuple[tuple[int, ...], ...]] = []
     for i, line in enumerate(grid.lines):
         (_, _, stride, before, _, dilation, _, _) = line.axis
-        windows: list[tuple[int, int, tuple[tuple[int, int], ...]]] = []
+        windows: list[tuple[int, ...]] = []
         for o in range(-((kernel[i] - 1) * dilation - before) // stride - 1, (block[i] - 1 + before) // stride + 1):
             pairs = tuple(
                 (cell, k) for cell in range(block[i]) for k in range(kernel[i]) if o * stride - before + k * dilation == cell
             )
             if pairs:
                 last = (blocks[i] - 1) * steps[i] + o
-                windows.append((o, int(o < 0) + 2 * int(last >= line.out), pairs))
+                windows.append((o, int(o < 0) + 2 * int(last >= line.out), len(pairs), *chain(*pairs)))
         seen.append(tuple(windows))
     lanes = form.run if form.last else blocks[2]
     total = form.samples * blocks[0] * blocks[1] * (blocks[2] if form.last else 1)
@@ -384,7 +385,10 @@ def _run_blocks(
         KERNEL=kernel,
         BLOCK=tuple(block),
         STEPS=steps,
-        SEEN=tuple(seen),
+        MANY=tuple(map(len, seen)),
+        SEEN0=seen[0],
+        SEEN1=seen[1],
+        SEEN2=seen[2],
         FULL=not any(line.axis[3] or line.axis[6] for line in grid.lines),
         PARTIAL=tuple(size % side != 0 for size, side in zip(grid.sizes, block, strict=True)),
         DIVIDE=divide if way.divides else codes.UNDIVIDED,

@@ -30,9 +30,9 @@ def whole(
         columns, rows, run if LAST else outs[2], outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
-    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
-    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES[1])
-    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES[2])
+    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0)
+    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1)
+    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)
     base = sample.to(tl.int64) * xplane
     if LAST:
         base = base + lane
@@ -76,9 +76,9 @@ def locate(
         columns, rows, run if LAST else outs[2], outs[0], outs[1], outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
     row = plane.to(tl.int64) * row_starts[3]
-    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES[0])
-    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES[1])
-    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES[2])
+    d0, nd = interval(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0)
+    h0, nh = interval(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1)
+    w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)
     number = tl.load(numbers + out, mask=live, other=0)
     cell = cell_of(number, d0, h0, w0, sizes, sides, AXES)
     put(number, number, number, cell, None, offsets, indices, None, None, out, live, NONE)
