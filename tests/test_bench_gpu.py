@@ -234,14 +234,14 @@ def test_all_layers_above_16_mib_are_measured() -> None:
 
 def test_a_peer_that_cannot_be_compiled_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_run):
-        raise ValueError("no\nsuch thing")
+        raise ValueError("at 1:2:\n  a source\nno such thing")
 
     work = Work("one", "other", (1, 2, 6, 6), lambda x: pool(x, pk.Sliding(2), pk.Max()), pool_of_torch)
     for module in (measure, ahead):
         monkeypatch.setattr(module, "compiled", fails)
     row, without = measure.measure(work, Clock(CPU), CPU, 0, compile_too=True)
     assert set(row.peers) == {"aten"}
-    assert without == ["one, inductor: ValueError: no"]
+    assert without == ["one, inductor: ValueError: at 1:2: ... no such thing"]
     assert ahead.compile_share([work], CPU) == 1
     monkeypatch.setattr(ahead, "compiled", lambda run: run)
     assert ahead.compile_share([work], CPU) == 0

@@ -110,7 +110,6 @@ def main(arguments: list[str] | None = None) -> int:
 def command() -> int:
     """`main`; for ``--dry`` in a process in which Triton's interpreter is on from the start."""
     if "--dry" not in sys.argv:
-        os.environ.update(ahead.ALONE)  # Inductor reads it when it is first asked for something
         return main()
     if os.environ.get("TRITON_INTERPRET") != "1":
         interpreted = {**os.environ, "TRITON_INTERPRET": "1"}

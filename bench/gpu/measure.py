@@ -82,6 +82,6 @@ def host_rows(clock: Clock, device: torch.device) -> list[Row]:
 
 
 def brief(error: BaseException) -> str:
-    """An error in one line."""
+    """An error in one line: its first, and where there are more the last, which is where compilers say it."""
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    return f"{type(error).__name__}: {' ... '.join(line[:200] for line in dict.fromkeys((lines[0], lines[-1])))}"
