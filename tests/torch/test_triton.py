@@ -139,22 +139,41 @@ def test_the_examples_of_the_page_run() -> None:
         exec(block, {})
 
 
+# A machine with a GPU may have nothing else.
+BLOCKED = """
+import runpy, sys
+others = "rich typer jinja2 matplotlib PIL sklearn scipy pydantic jax keras onnx onnxruntime openvino ml_dtypes"
+sys.modules.update(dict.fromkeys(others.split()))
+runpy.run_module("bench.gpu", run_name="__main__", alter_sys=True)
+"""
+
+
 def test_the_bench_runs_dry_and_asks_for_a_gpu(tmp_path) -> None:
-    def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bench.gpu", "--out", str(tmp_path), *arguments]
+    def bench(*command: str) -> subprocess.CompletedProcess[str]:
         root = HERE.parent.parent
         return subprocess.run(
-            command, env=environment(), cwd=root, capture_output=True, text=True, timeout=300, check=False
+            [sys.executable, *command, "--out", str(tmp_path)],
+            env=environment(),
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
-    dry = bench("--dry")
+    dry = bench("-m", "bench.gpu", "--dry", "--seed", "1")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     document = json.loads((tmp_path / "gpu.json").read_text())
-    assert len(document["rows"]) >= 15
+    rows = document["rows"]
+    assert {row["kind"] for row in rows} == {"host", "fold", "unfold", "stride", "other", "network"}
+    assert sum(row["kind"] == "network" for row in rows) >= 4
     assert not document["wrong"]
     assert not document["left"]
-    assert all(row["error"] <= 2e-5 for row in document["rows"])
+    assert not document["beyond"]
+    assert all(row["error"] <= 2e-5 for row in rows if row["kind"] != "host")
+    (kept,) = [row["kept"] for row in rows if row["train"] and row["work"].startswith("max 3x3/2")]
+    assert kept == {"mine": 1, "aten": 8}
     assert (tmp_path / "gpu.md").read_text().startswith("| call |")
-    without = bench()
+    without = bench("-c", BLOCKED)
     assert without.returncode == 2
     assert "torch finds a GPU" in without.stderr
