@@ -93,7 +93,7 @@ class Grid:
 
     def along(self, axis: int, outs: tuple[int, ...]) -> Grid:
         """This axis alone, the others as they are: of sizes `outs`."""
-        lines = [TRIVIAL._replace(axis=single(n), size=n, out=n, whole=n == 1) for n in outs]
+        lines = [untouched(n) for n in outs]
         lines[axis] = self.lines[axis]
         return Grid((lines[0], lines[1], lines[2]), self.rank, self.lines[axis].axis[0] == 2)
 
@@ -101,6 +101,11 @@ class Grid:
 def single(size: int) -> Axis:
     """Windows of one cell."""
     return NO_AXIS if size == 1 else (0, 1, 1, 0, 0, 1, False, False)
+
+
+def untouched(size: int) -> Line:
+    """An axis that is not pooled."""
+    return TRIVIAL if size == 1 else TRIVIAL._replace(axis=single(size), size=size, out=size, whole=False)
 
 
 @lru_cache(maxsize=1024)

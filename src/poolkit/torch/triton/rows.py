@@ -289,22 +289,24 @@ ROWS = {
 
 @triton.jit(do_not_specialize=["unit"])
 def rows(
-    x, y, offsets, indices, first, second, columns, unit, sizes, outs, groups, samples, total, run, channels, xplane,
-    yplane, sides,
+    x, carry, y, offsets, indices, first, second, columns, unit, sizes, outs, groups, samples, total, run, channels,
+    xplane, yplane, sides, rest,
     PREPARE: tl.constexpr, TAKE: tl.constexpr, JOIN: tl.constexpr, ROUND: tl.constexpr, FAR: tl.constexpr,
     FINISH: tl.constexpr, ABSENT: tl.constexpr, TOPS: tl.constexpr, LOOK: tl.constexpr,
     PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, AGAIN: tl.constexpr,
-    AXES: tl.constexpr, KERNEL: tl.constexpr, USERS: tl.constexpr, EDGES: tl.constexpr, FULL: tl.constexpr,
-    PARTIAL: tl.constexpr, NUMBERS: tl.constexpr, DIVIDE: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
+    AXES: tl.constexpr, KERNEL: tl.constexpr, USERS: tl.constexpr, COMMON: tl.constexpr,
+    EDGES: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, NUMBERS: tl.constexpr, DIVIDE: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
     NONE: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr, HIGH: tl.constexpr,
     REACH: tl.constexpr, HOLD: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of columns of HIGH outputs, and what is asked for beside them.
 
     KERNEL: taps along each axis. REACH: rows from the first tap of a column to its last one; USERS: for each of them
-    how many outputs see it, then each one's number and which row of its window it is. EDGES: for each axis, whether a tap of a window, or a row
+    how many outputs see it, then each one's number and which row of its window it is. COMMON: the first and the last of
+    those that all outputs see, which are joined to each other first; the first one is behind the last for none. EDGES: for each axis, whether a tap of a window, or a row
     of a column, may lie before the input (1), behind it (2) or both (3). FULL: none does. PARTIAL: the last column of
-    a plane may have fewer outputs. HOLD: taps stay in registers between the sweeps of cores with TOPS.
+    a plane may have fewer outputs. `carry`: tap numbers of axes that were folded before, of windows that pool the axis
+    of the columns alone; a number counts on from them, in steps of `rest`. HOLD: taps stay in registers between the sweeps of cores with TOPS.
     """
     _, lane, live, sample, plane, od, g, ow = tile(
         columns, total, run if LAST else outs[2], outs[0], groups, outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
@@ -329,8 +331,10 @@ def rows(
     for _ in tl.static_range(HIGH):
         values = values + (zero,)
         others = others + (zero,)
+    common = (zero, zero)
     for SWEEP in tl.static_range(2 if TOPS else 1):
         for kd in tl.static_range(tl.constexpr(KERNEL[0])):
+            line = at + kd * AXES[0][5] * sizes[1] * sizes[2] * run
             for r in tl.static_range(REACH):
                 if USERS[r][0] > 0:
                     a = zero
@@ -341,7 +345,7 @@ def rows(
                             valid = there
                         else:
                             v, valid = tap(
-                                at, there, d0, h0, w0, kd, r, kw, sizes, run, EDGES, PREPARE, ABSENT, AXES, LAST,
+                                line, there, d0, h0, w0, kd, r, kw, sizes, run, EDGES, PREPARE, ABSENT, AXES, LAST,
                                 PARAMS, ACC,
                             )  # fmt: skip
                         if TOPS and SWEEP == 0:
@@ -357,14 +361,21 @@ def rows(
                                 EDGES[0][kd] + EDGES[1][r] + EDGES[2][kw] > 0, PARAMS,
                             )  # fmt: skip
                     if SWEEP == 1 or not TOPS:
-                        for i in tl.static_range(tl.constexpr(USERS[r][0])):
-                            values, others = joined(
-                                values, others, a, b, USERS[r][1 + 2 * i], kd * KERNEL[1] + USERS[r][2 + 2 * i], JOIN,
-                                KERNEL, NUMBERS,
+                        if r >= COMMON[0] and r <= COMMON[1]:
+                            common = JOIN(
+                                common[0], common[1], a, b, (r - COMMON[0]) // AXES[1][5] * KERNEL[2], r == COMMON[0],
+                                NUMBERS,
                             )  # fmt: skip
+                        if r < COMMON[0] or r > COMMON[1]:
+                            values, others = shared(values, others, a, b, kd, r, USERS, JOIN, KERNEL, NUMBERS)
+                        elif r == COMMON[1]:
+                            values, others = shared(
+                                values, others, common[0], common[1], kd, COMMON[0], USERS, JOIN, KERNEL, NUMBERS
+                            )
                 elif TOPS and SWEEP == 0 and HOLD:
                     for _ in tl.static_range(tl.constexpr(KERNEL[2])):
                         held = held + (zero,)
+                line = line + sizes[2] * run
         if TOPS and SWEEP == 0:
             top = top * base_two(PARAMS)
     again = live & (zero != 0)
@@ -386,6 +397,11 @@ def rows(
                 skip = (skipped(od, AXES, 0) * KERNEL[1] + skipped(oh, AXES, 1)) * KERNEL[2] + skipped(ow, AXES, 2)
                 # Of cells that are all -inf the first one there is counts.
                 one = tl.where(two == ABSENT, 0, one - skip)
+            if carry is not None:
+                # Numbers of the axes before count on from where they chose.
+                start = oh * AXES[1][2] - AXES[1][3] + skipped(oh, AXES, 1) * AXES[1][5]
+                from_ = base + ((d0 * sizes[1] + start + one * AXES[1][5]) * sizes[2] + w0) * run
+                one = one * rest + tl.load(carry + from_, mask=here, other=0)
             if indices is not None:
                 dn, _ = interval(od, sizes[0], outs[0], out, out, here, AXES, 0)
                 hn, _ = interval(oh, sizes[1], outs[1], out, out, here, AXES, 1)
@@ -394,17 +410,45 @@ def rows(
         put(value, one, two, cell, y, offsets, indices, first, second, out, here, NONE)
     if LOOK:  # noqa: SIM102  a constant before what only the GPU knows
         if tl.max(tl.max(again.to(tl.int32), 1), 0) > 0:
-            for late in range(HIGH):
-                oh = g * HIGH + late
-                here = live & (oh < outs[1])
-                out = sample * yplane + ((od * outs[1] + oh) * outs[2] + ow) * run
-                if LAST:
-                    out = out + lane
-                value, one, two, dn, hn, wn = window(
-                    x, None, None, 0, zero, base, None, out, (0, 0, 0, 0), od, oh, ow, here, sizes, outs, run, sides, 1,
-                    PASSES, IDENTITY, ACCUMULATE, FINISH, AGAIN, AXES, None, DIVIDE, 0, PARAMS, ACC, ROWS, COLS,
-                )  # fmt: skip
-                put(value, one, two, out, y, None, None, first, second, out, here, NONE)
+            out = sample * yplane + ((od * outs[1] + g * HIGH) * outs[2] + ow) * run
+            if LAST:
+                out = out + lane
+            remade(
+                x, y, first, second, base, out, outs[2] * run, zero, od, g * HIGH, ow, 1, 0, live, sizes, outs, run,
+                sides, PASSES, IDENTITY, ACCUMULATE, FINISH, AGAIN, AXES, DIVIDE, PARAMS, ACC, NONE, HIGH, ROWS, COLS,
+            )  # fmt: skip
+
+
+@triton.jit
+def remade(
+    x, y, first, second, base, out, step, zero, od, oh, ow, down, along, live, sizes, outs, run, sides,
+    PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, FINISH: tl.constexpr, AGAIN: tl.constexpr,
+    AXES: tl.constexpr, DIVIDE: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, NONE: tl.constexpr,
+    MANY: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+):  # fmt: skip
+    """The MANY outputs of every element once more, window by window; each is `down` and `along` past the one before."""
+    for late in range(MANY):
+        h = oh + late * down
+        w = ow + late * along
+        here = live & (h < outs[1]) & (w < outs[2])
+        value, one, two, d0, h0, w0 = window(
+            x, None, None, 0, zero, base, x, out * 0, (0, 0, 0, 0), od, h, w, here, sizes, outs, run, sides, 1, PASSES,
+            IDENTITY, ACCUMULATE, FINISH, AGAIN, AXES, None, DIVIDE, 0, PARAMS, ACC, ROWS, COLS,
+        )  # fmt: skip
+        put(value, one, two, out, y, None, None, first, second, out + late * step, here, NONE)
+
+
+@triton.jit
+def shared(
+    values, others, a, b, kd: tl.constexpr, r: tl.constexpr, USERS: tl.constexpr, JOIN: tl.constexpr,
+    KERNEL: tl.constexpr, NUMBERS: tl.constexpr,
+):  # fmt: skip
+    """The states of a column with a row taken in that its users see as they see row r."""
+    for i in tl.static_range(tl.constexpr(USERS[r][0])):
+        values, others = joined(
+            values, others, a, b, USERS[r][1 + 2 * i], kd * KERNEL[1] + USERS[r][2 + 2 * i], JOIN, KERNEL, NUMBERS
+        )
+    return values, others
 
 
 @triton.jit
@@ -430,7 +474,7 @@ def within(at, size, edge: tl.constexpr):
 
 @triton.jit
 def tap(
-    at, there, d0, h0, w0, kd: tl.constexpr, r: tl.constexpr, kw: tl.constexpr, sizes, run, EDGES: tl.constexpr,
+    line, there, d0, h0, w0, kd: tl.constexpr, r: tl.constexpr, kw: tl.constexpr, sizes, run, EDGES: tl.constexpr,
     PREPARE: tl.constexpr, ABSENT: tl.constexpr, AXES: tl.constexpr, LAST: tl.constexpr, PARAMS: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
@@ -442,9 +486,7 @@ def tap(
         valid = valid & within(h0 + r, sizes[1], EDGES[1][r])
     if EDGES[2][kw] > 0:
         valid = valid & within(w0 + kw * AXES[2][5], sizes[2], EDGES[2][kw])
-    # In two steps: where channels come first the second one is a constant, which a load adds by itself.
-    row = at + (kd * AXES[0][5] * sizes[1] + r) * sizes[2] * run
-    v = tl.load(row + kw * AXES[2][5] * run, mask=valid).to(ACC)
+    v = tl.load(line + kw * AXES[2][5] * run, mask=valid).to(ACC)
     v = PREPARE(v, PARAMS)
     if EDGES[0][kd] + EDGES[1][r] + EDGES[2][kw] > 0:
         v = tl.where(valid, v, ABSENT)

@@ -157,11 +157,11 @@ def shared_out(g, divisor, DIVIDE: tl.constexpr):
 
 @triton.jit(do_not_specialize=["unit"])
 def rows_back(
-    dy, dx, x, y, a, chosen, columns, unit, sizes, outs, blocks, samples, total, run, channels, xplane, yplane,
+    dy, dx, x, y, a, chosen, columns, unit, sizes, outs, halves, blocks, samples, total, run, channels, yplane,
     OPEN: tl.constexpr, GIVE: tl.constexpr, GUARDED: tl.constexpr, AXES: tl.constexpr, KERNEL: tl.constexpr, BLOCK: tl.constexpr,
     STEPS: tl.constexpr, MANY: tl.constexpr, SEEN0: tl.constexpr, SEEN1: tl.constexpr, SEEN2: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, DIVIDE: tl.constexpr,
-    PARAMS: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr,
-    ROWS: tl.constexpr, COLS: tl.constexpr,
+    PARAMS: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr, PAIRED: tl.constexpr, WIDE: tl.constexpr,
+    NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of blocks of cells.
 
@@ -169,7 +169,7 @@ def rows_back(
     windows that see a block, MANY of them: the offset of the first block's, whether one may lie before the first window
     (1), behind the last one (2) or both (3), how many cells of the block it sees, and for each of them the cell and
     the tap that it is. PARTIAL: blocks may reach
-    beyond the input, along each axis.
+    beyond the input, along each axis. PAIRED: a block is two cells broad, and a line twice `halves` cells long.
     """
     _, lane, live, sample, plane, bd, bh, bw = tile(
         columns, total, run if LAST else blocks[2], blocks[0], blocks[1], blocks[2], channels, unit, LAST, WIDE, NEAR,
@@ -183,23 +183,36 @@ def rows_back(
     w0 = bw * BLOCK[2]
     zero = tl.zeros((ROWS, COLS), ACC)
     there = (zero == 0) & (lane < run) if LAST else zero == 0
-    cells = sample * xplane + ((d0 * sizes[1] + h0) * sizes[2] + w0) * run
+    # Of a length that is known to be even two neighbours are read and written at once.
+    length = halves * 2 if PAIRED else sizes[2]
+    cells = sample * (sizes[0] * sizes[1] * length * run) + ((d0 * sizes[1] + h0) * length + w0) * run
     base = sample * yplane
     if LAST:
         cells = cells + lane
         base = base + lane
+    if PAIRED:
+        cells = cells[:, :, None] + tl.arange(0, 2)[None, None, :]
     totals = ()
     values = ()
     for cd in tl.static_range(tl.constexpr(BLOCK[0])):
         for ch in tl.static_range(tl.constexpr(BLOCK[1])):
-            for cw in tl.static_range(tl.constexpr(BLOCK[2])):
-                totals = totals + (zero,)
+            line = cells + (cd * sizes[1] + ch) * length * run
+            if PAIRED:
+                totals = totals + (zero, zero)
                 if x is not None:
-                    here = inside(there, d0 + cd, h0 + ch, w0 + cw, sizes, PARTIAL)
-                    at = x + cells + (cd * sizes[1] + ch) * sizes[2] * run + cw * run
-                    values = values + (tl.load(at, mask=here, other=0).to(ACC),)
+                    here = inside(there, d0 + cd, h0 + ch, w0, sizes, PARTIAL)
+                    v0, v1 = tl.split(tl.load(x + line, mask=here[:, :, None], other=0).to(ACC))
+                    values = values + (v0, v1)
                 else:
-                    values = values + (zero,)
+                    values = values + (zero, zero)
+            else:
+                for cw in tl.static_range(tl.constexpr(BLOCK[2])):
+                    totals = totals + (zero,)
+                    if x is not None:
+                        here = inside(there, d0 + cd, h0 + ch, w0 + cw, sizes, PARTIAL)
+                        values = values + (tl.load(x + line + cw * run, mask=here, other=0).to(ACC),)
+                    else:
+                        values = values + (zero,)
     for i in tl.static_range(tl.constexpr(MANY[0])):
         od = bd * STEPS[0] + SEEN0[i][0]
         for j in tl.static_range(tl.constexpr(MANY[1])):
@@ -238,11 +251,16 @@ def rows_back(
                 )  # fmt: skip
     for cd in tl.static_range(tl.constexpr(BLOCK[0])):
         for ch in tl.static_range(tl.constexpr(BLOCK[1])):
-            at = dx + cells + (cd * sizes[1] + ch) * sizes[2] * run
-            for cw in tl.static_range(tl.constexpr(BLOCK[2])):
-                here = inside(live, d0 + cd, h0 + ch, w0 + cw, sizes, PARTIAL)
-                t = totals[(cd * BLOCK[1] + ch) * BLOCK[2] + cw]
-                tl.store(at + cw * run, t.to(dx.dtype.element_ty), mask=here)
+            line = cells + (cd * sizes[1] + ch) * length * run
+            if PAIRED:
+                here = inside(live, d0 + cd, h0 + ch, w0, sizes, PARTIAL)
+                pair = tl.join(totals[(cd * BLOCK[1] + ch) * 2], totals[(cd * BLOCK[1] + ch) * 2 + 1])
+                tl.store(dx + line, pair.to(dx.dtype.element_ty), mask=here[:, :, None])
+            else:
+                for cw in tl.static_range(tl.constexpr(BLOCK[2])):
+                    here = inside(live, d0 + cd, h0 + ch, w0 + cw, sizes, PARTIAL)
+                    t = totals[(cd * BLOCK[1] + ch) * BLOCK[2] + cw]
+                    tl.store(dx + line + cw * run, t.to(dx.dtype.element_ty), mask=here)
 
 
 @triton.jit

@@ -14,6 +14,7 @@ import triton.language as tl
 
 from poolkit.torch.triton import codes
 from poolkit.torch.triton import grid as grids
+from poolkit.torch.triton import lines as by_lines
 from poolkit.torch.triton import rows as by_rows
 from poolkit.torch.triton import rows_back as by_blocks
 from poolkit.torch.triton.back import back
@@ -35,6 +36,8 @@ BUSY, WORTH = 1024, 8192
 MOST_PIECES = 128
 # Outputs that an element of a tile makes above each other, planar and with channels last.
 MOST_HIGH = (4, 2)
+# A window along one axis alone is written out up to this many taps; from LONG on more outputs share them.
+MOST_IN_LINE, LONG = 64, 8
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,10 @@ def run_fold(
     like = next(t for t in (y, first, second, offsets, indices) if t is not None)
     if grid.whole and carry_mode == 0 and grid.taps > 1:
         return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second))
-    if carry_mode == 0 and task.extra_mode == 0 and slides(grid) and core in by_rows.ROWS:
-        return _run_rows(task, x, core, divide, like, (y, offsets, indices, first, second))
+    numbers = carry_mode == codes.NUMBERS and len(grid.pooled) == 1
+    if (carry_mode == codes.ALONE or numbers) and task.extra_mode == 0 and slides(grid) and core in by_rows.ROWS:
+        small = _run_lines if grid.pooled == [2] and not form.last and grid.outs[2] >= 4 else _run_rows
+        return small(turned(task), x, core, divide, (y, offsets, indices, first, second), carry, rest)
     core = core.twice or core
     rows, cols, total, columns, wide, near, programs = _common(task, like, inputs=False)
     launch(
@@ -147,12 +152,27 @@ def run_fold(
 
 
 def slides(grid: Grid) -> bool:
-    """Whether the windows are small, slide, and have all their taps somewhere: `poolkit.torch.triton.rows`."""
+    """Whether windows are small, slide, and have all their taps somewhere: `poolkit.torch.triton.rows`."""
     return (
-        1 < grid.taps <= MOST_WRITTEN_OUT
+        1 < grid.taps <= (MOST_WRITTEN_OUT if len(grid.pooled) > 1 else MOST_IN_LINE)
         and all(line.axis[0] == 0 or line is grids.TRIVIAL for line in grid.lines)
         and all(line.side == max(line.axis[1], 1) for line in grid.lines)
     )
+
+
+def turned(task: Task) -> Task:
+    """The same with the one axis that is pooled in the middle, where outputs share what they see.
+
+    Not the last one where channels come first: neighbours along it lie side by side.
+    """
+    sizes, pooled = task.grid.sizes, task.grid.pooled
+    if pooled == [0]:
+        inner = grids.untouched(sizes[1] * sizes[2])
+        return task.on(replace(task.grid, lines=(grids.TRIVIAL, task.grid.lines[0], inner)))
+    if pooled == [2] and task.form.last:
+        outer = grids.untouched(sizes[0] * sizes[1])
+        return task.on(replace(task.grid, lines=(outer, task.grid.lines[2], grids.TRIVIAL)))
+    return task
 
 
 def _edges(line: grids.Line, places: list[int], first: int, last: int) -> tuple[int, ...]:
@@ -160,11 +180,111 @@ def _edges(line: grids.Line, places: list[int], first: int, last: int) -> tuple[
     return tuple(int(first + place < 0) + 2 * int(last + place >= line.size) for place in places)
 
 
-def _run_rows(
-    task: Task, x: Tensor, core: Core, divide: int, like: Tensor, results: tuple[Tensor | None, ...]
+def _users(reach: int, many: int, kernel: int, stride: int, dilation: int) -> tuple[Any, tuple[int, int]]:
+    """Of outputs that share an axis: who sees each place, as which tap, and which places all see."""
+    users: list[tuple[int, ...]] = []
+    for r in range(reach):
+        found = [
+            (j, (r - j * stride) // dilation)
+            for j in range(many)
+            if (r - j * stride) % dilation == 0 and 0 <= r - j * stride < kernel * dilation
+        ]
+        users.append((len(found), *chain(*found)))
+    all_ = [r for r in range(reach) if users[r][0] == many > 1]
+    return tuple(users), (all_[0], all_[-1]) if dilation == 1 and len(all_) > 1 else (reach, -1)
+
+
+def _ways(core: Core, task: Task, x: Tensor, results: tuple[Tensor | None, ...]) -> dict[str, Any]:
+    """The constants that kernels of `rows` have from a core."""
+    way, again = by_rows.ROWS[core], core.twice or core
+    # No half-precision sum of so few cells leaves the range of single precision, and nor does one of squares.
+    sums = way.far is by_rows.overflowed or (way.far is by_rows.out_of_range and task.params.p in (1, 2))
+    numbers = results[1] is not None or results[2] is not None or (core in by_rows.CHOOSING and results[3] is not None)
+    return {
+        "PREPARE": way.prepare,
+        "TAKE": way.take,
+        "JOIN": way.join,
+        "ROUND": way.finish,
+        "FAR": way.far,
+        "FINISH": core.finish,
+        "ABSENT": way.absent,
+        "TOPS": way.tops,
+        "LOOK": way.far is not by_rows.never and not (sums and x.dtype == torch.float16),
+        "PASSES": again.passes,
+        "IDENTITY": again.identity,
+        "ACCUMULATE": again.accumulate,
+        "AGAIN": again.look,
+        "NUMBERS": numbers,
+        "PARAMS": tuple(task.params),
+        "ACC": task.acc,
+        "NONE": none_of(results[1]),
+    }
+
+
+def _run_lines(
+    task: Task,
+    x: Tensor,
+    core: Core,
+    divide: int,
+    results: tuple[Tensor | None, ...],
+    carry: Tensor | None,
+    rest: int,
 ) -> None:
-    grid, form, way = task.grid, task.form, by_rows.ROWS[core]
-    high = min(MOST_HIGH[form.last], grid.outs[1])
+    grid, form = task.grid, task.form
+    (_, kernel, stride, before, _, dilation, _, _) = grid.lines[2].axis
+    size, out = grid.sizes[2], grid.outs[2]
+    broad = 8 if kernel > LONG else 4
+    groups = -(-out // broad)
+    reach = (broad - 1) * stride + (kernel - 1) * dilation + 1
+    users, common = _users(reach, broad, kernel, stride, dilation)
+    aligned = size % 4 == 0
+    shift = -before % 4 if aligned else 0
+    fours = -(-(shift + reach) // 4)
+    last = (groups - 1) * broad * stride + (0 if aligned else 3)
+    edges = tuple(
+        int(4 * q - before - shift < 0) + 2 * int(last + 4 * q - before - shift >= size) for q in range(fours)
+    )
+    deep = grid.sizes[0] * grid.sizes[1]
+    total = form.samples * deep
+    cols = min(power_of_two(groups), grids.MOST_LANES)
+    tile_rows, columns = 128 // cols, -(-groups // cols)
+    launch(
+        by_lines.lines,
+        -(-total // tile_rows) * columns,
+        *(x, carry, *results, columns, size, out, size // 4, out // 4, groups, total, deep, grid.sides, rest),
+        like=x,
+        **_ways(core, task, x, results),
+        AXES=tuple(line.axis for line in (grids.TRIVIAL, grids.TRIVIAL, grid.lines[2])),
+        KERNEL=(1, kernel, 1),
+        USERS=users,
+        COMMON=common,
+        EDGES=edges,
+        FULL=not before and not grid.lines[2].axis[6],
+        DIVIDE=divide,
+        WIDE=total * max(size, out) > grids.NARROW,
+        BROAD=broad,
+        REACH=reach,
+        SHIFT=shift,
+        FOURS=fours,
+        ALIGNED=aligned,
+        OUT_ALIGNED=out % 4 == 0,
+        ROWS=tile_rows,
+        COLS=cols,
+    )
+
+
+def _run_rows(
+    task: Task,
+    x: Tensor,
+    core: Core,
+    divide: int,
+    results: tuple[Tensor | None, ...],
+    carry: Tensor | None,
+    rest: int,
+) -> None:
+    grid, form = task.grid, task.form
+    long = len(grid.pooled) == 1 and grid.lines[1].side > LONG
+    high = min(MOST_HIGH[form.last] * (2 if long else 1), grid.outs[1])
     groups = -(-grid.outs[1] // high)
     lanes = form.run if form.last else grid.outs[2]
     total = form.samples * grid.outs[0] * groups * (grid.outs[2] if form.last else 1)
@@ -174,14 +294,7 @@ def _run_rows(
     kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
     (_, _, stride, before, _, dilation, _, _) = grid.lines[1].axis
     reach = (high - 1) * stride + (kernel[1] - 1) * dilation + 1
-    users: list[tuple[int, ...]] = []
-    for r in range(reach):
-        found = [
-            (j, (r - j * stride) // dilation)
-            for j in range(high)
-            if (r - j * stride) % dilation == 0 and 0 <= r - j * stride < kernel[1] * dilation
-        ]
-        users.append((len(found), *chain(*found)))
+    users, common = _users(reach, high, kernel[1], stride, dilation)
     edges: list[tuple[int, ...]] = []
     for i, line in enumerate(grid.lines):
         last = (line.out - 1) * line.axis[2] - line.axis[3]
@@ -189,41 +302,22 @@ def _run_rows(
         if i == 1:
             last, places = (groups - 1) * high * stride - before, list(range(reach))
         edges.append(_edges(line, places, -line.axis[3], last))
-    # No half-precision sum of so few cells leaves the range of single precision, and nor does one of squares.
-    safe = x.dtype == torch.float16 and way.far in (by_rows.overflowed, by_rows.out_of_range) and task.params.p in (1, 2)
-    numbers = results[1] is not None or results[2] is not None or (core in by_rows.CHOOSING and results[3] is not None)
-    again = core.twice or core
     cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
     launch(
         by_rows.rows,
         -(-total // tile_rows) * columns,
-        *(x, *results, columns, 1, grid.sizes, grid.outs, groups, form.samples, total, form.run, form.channels),
-        *(math.prod(grid.sizes) * form.run, math.prod(grid.outs) * form.run, grid.sides),
+        *(x, carry, *results, columns, 1, grid.sizes, grid.outs, groups, form.samples, total, form.run, form.channels),
+        *(math.prod(grid.sizes) * form.run, math.prod(grid.outs) * form.run, grid.sides, rest),
         like=x,
-        PREPARE=way.prepare,
-        TAKE=way.take,
-        JOIN=way.join,
-        ROUND=way.finish,
-        FAR=way.far,
-        FINISH=core.finish,
-        ABSENT=way.absent,
-        TOPS=way.tops,
-        LOOK=way.far is not by_rows.never and not safe,
-        PASSES=again.passes,
-        IDENTITY=again.identity,
-        ACCUMULATE=again.accumulate,
-        AGAIN=again.look,
+        **_ways(core, task, x, results),
         AXES=tuple(line.axis for line in grid.lines),
         KERNEL=kernel,
-        USERS=tuple(users),
+        USERS=users,
+        COMMON=common,
         EDGES=tuple(edges),
         FULL=not any(map(any, edges)),
         PARTIAL=grid.outs[1] % high != 0,
-        NUMBERS=numbers,
         DIVIDE=divide,
-        PARAMS=tuple(task.params),
-        ACC=task.acc,
-        NONE=none_of(results[1]),
         LAST=form.last,
         WIDE=cells > grids.NARROW,
         NEAR=tile_rows <= (grid.outs[2] if form.last else groups),
@@ -375,8 +469,8 @@ def _run_blocks(
     launch(
         by_blocks.rows_back,
         -(-total // rows) * columns,
-        *(dy, dx, x, y, a, chosen, columns, 1, grid.sizes, grid.outs, blocks, form.samples, total, form.run),
-        *(form.channels, math.prod(grid.sizes) * form.run, math.prod(grid.outs) * form.run),
+        *(dy, dx, x, y, a, chosen, columns, 1, grid.sizes, grid.outs, grid.sizes[2] // 2, blocks, form.samples, total),
+        *(form.run, form.channels, math.prod(grid.outs) * form.run),
         like=dy,
         OPEN=way.open_,
         GIVE=way.give,
@@ -395,6 +489,7 @@ def _run_blocks(
         PARAMS=tuple(task.params),
         ACC=task.acc,
         LAST=form.last,
+        PAIRED=not form.last and block[2] == 2 and grid.sizes[2] % 2 == 0,
         WIDE=cells > grids.NARROW,
         NEAR=rows <= (blocks[2] if form.last else blocks[1]),
         ROWS=rows,
