@@ -118,10 +118,10 @@ def _activation(b: Block) -> Tensor:
 def _running(weights: Tensor) -> Tensor:
     """Sums up to each tap, one after the other as the kernels have them: torch's own sums have other roundings."""
     total, sums = torch.zeros_like(weights[..., 0]), list[Tensor]()
-    for weight in weights.unbind(-1):
+    for weight in weights.movedim(-1, 0).contiguous().unbind():
         total = total + weight
         sums.append(total)
-    return torch.stack(sums, -1)
+    return torch.stack(sums).movedim(0, -1)
 
 
 def _stochastic(b: Block) -> Tensor:
