@@ -304,7 +304,7 @@ void elementary(int f, double p, nb::object x, nb::object y) {
   in.any_of({DType::f32, DType::f64}, "x");
   out.as(in.view.dtype, "y");
   const poolkit::i64 n = in.view.shape[0];
-  if (f < 0 || f > int(poolkit::Elementary::cbrt)) throw nb::value_error("f: there is no such function");
+  if (f < 0 || f > int(poolkit::Elementary::exp_same)) throw nb::value_error("f: there is no such function");
   if (out.view.shape[0] != n || in.view.stride[0] != 1 || out.view.stride[0] != 1)
     throw nb::value_error("x and y must be gapless rows of the same length");
   const auto run = [&](auto a) {

@@ -185,7 +185,7 @@ Status unpool_backward(const View& dout, const View& indices, const View& dx, in
 
 // The vector functions that kernels are built from, one by one, so that tests can hold them to what they promise:
 // y[i] = f(x[i]), to the power p or the third root where f asks.
-enum class Elementary : int { exp = 0, log = 1, pow = 2, cbrt = 3 };
+enum class Elementary : int { exp = 0, log = 1, pow = 2, cbrt = 3, exp_same = 4 };
 void elementary(Elementary f, double p, const float* x, float* y, i64 n);
 void elementary(Elementary f, double p, const double* x, double* y, i64 n);
 

@@ -367,10 +367,11 @@ static const char* unpool_backward(const View& dout, const View& indices, const 
 template <class A>
 static void elementary(Elementary f, double p, const A* x, A* y, i64 n) {
   map_row(x, y, n, [&](vec<A> v) {
-    return f == Elementary::exp   ? exp_v(v)
-           : f == Elementary::log ? log_v(v)
-           : f == Elementary::pow ? pow_v(v, p)
-                                  : cbrt_v(v);
+    return f == Elementary::exp    ? exp_v(v)
+           : f == Elementary::log  ? log_v(v)
+           : f == Elementary::pow  ? pow_v(v, p)
+           : f == Elementary::cbrt ? cbrt_v(v)
+                                   : exp_same(v);
   });
 }
 

@@ -108,25 +108,36 @@ struct Stochastic final : Atom<A> {
       for (i64 t = 1; t < b.n; ++t) top = pick<false>(b.tap(t), top);
     return top;
   }
+  // Drawing: the same bits wherever it is worked out, and with them the same cells.
+  template <bool Drawing>
   V weight(V x, V top) const {
     if (!softmax()) return x > V{} ? x : V{};
     const V logit = x == top ? V{} : (x - top) * all<A>(pr.params.beta);
-    return exp_v(logit);
+    return Drawing ? exp_same(logit) : exp_v(logit);
   }
 
-  void value(const Block<A>& b) override {
+  void value(const Block<A>& b) override { b.extra == nullptr ? mean(b) : draw(b); }
+
+  void mean(const Block<A>& b) {
     const V top = shift(b);
+    V total{}, y{};
+    for (i64 t = 0; t < b.n; ++t) total = total + weight<false>(b.tap(t), top);
+    // Relative to the total from the start, so that no square overflows.
+    for (i64 t = 0; t < b.n; ++t) {
+      const V x = b.tap(t), w = weight<false>(x, top) / total;
+      y = y + (w > V{} ? w * x : V{});
+    }
+    store(b.y, with_nan(b, total == all<A>(HUGE_VAL) ? total : y));
+  }
+
+  void draw(const Block<A>& b) {
+    const V top = shift(b);
+    A* const weights = weights_.take(b.n * L);
     V total{};
-    for (i64 t = 0; t < b.n; ++t) total = total + weight(b.tap(t), top);
-    if (b.extra == nullptr) {
-      // Relative to the total from the start, so that no square overflows.
-      V y{};
-      for (i64 t = 0; t < b.n; ++t) {
-        const V x = b.tap(t), w = weight(x, top) / total;
-        y = y + (w > V{} ? w * x : V{});
-      }
-      store(b.y, with_nan(b, total == all<A>(HUGE_VAL) ? total : y));
-      return;
+    for (i64 t = 0; t < b.n; ++t) {
+      const V w = weight<true>(b.tap(t), top);
+      store(weights + t * L, w);
+      total = total + w;
     }
     const V wanted = load<V>(b.extra) * total;
     using I = std::conditional_t<sizeof(A) == 8, std::int64_t, std::int32_t>;
@@ -134,7 +145,7 @@ struct Stochastic final : Atom<A> {
     vec<I> place = vec<I>{} - 1, place_last = place;
     auto open = total > V{};
     for (i64 t = 0; t < b.n; ++t) {
-      const V x = b.tap(t), w = weight(x, top);
+      const V x = b.tap(t), w = load<V>(weights + t * L);
       sum = sum + w;
       const auto able = w > V{};
       last = able ? x : last, place_last = able ? vec<I>{} + I(t) : place_last;
@@ -158,12 +169,12 @@ struct Stochastic final : Atom<A> {
   }
 
   void slopes(const Block<A>& b) override {
-    value(b);
+    mean(b);
     const V y = load<V>(b.y), top = shift(b);
     V total{};
-    for (i64 t = 0; t < b.n; ++t) total = total + weight(b.tap(t), top);
+    for (i64 t = 0; t < b.n; ++t) total = total + weight<false>(b.tap(t), top);
     for (i64 t = 0; t < b.n; ++t) {
-      const V x = b.tap(t), w = weight(x, top) / total;
+      const V x = b.tap(t), w = weight<false>(x, top) / total;
       const V slope = softmax() ? w * (all<A>(1) + all<A>(pr.params.beta) * (x - y)) : (all<A>(2) * x - y) / total;
       store(b.slopes + t * L, w > V{} ? slope : V{});
     }
@@ -171,6 +182,7 @@ struct Stochastic final : Atom<A> {
 
  private:
   const Problem& pr;
+  Scratch<A> weights_;
 };
 
 // Softmax with a sharpness of its own for every output: beta 0 is the mean.

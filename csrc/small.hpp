@@ -38,8 +38,8 @@ struct Draw : RuleBase<A> {
   using typename RuleBase<A>::I;
   static constexpr int L = lanes<A>;
   static constexpr bool extra = true;
-  Stochastic<A> whole;
-  explicit Draw(const Problem& pr) : whole(pr) {}
+  const Problem& pr;
+  explicit Draw(const Problem& problem) : pr(problem) {}
 
   template <int N>
   auto value(const V (&x)[N], const Beside<A>& b, V& y, I& place) {
@@ -64,7 +64,7 @@ struct Draw : RuleBase<A> {
     store(beside, b.extra);
     Block<A> block;
     block.n = N, block.taps = reinterpret_cast<const A*>(x), block.extra = beside, block.y = out, block.chosen = chosen;
-    whole.value(block);
+    Stochastic<A>(pr).draw(block);
     y = load<V>(out);
     for (int l = 0; l < L; ++l) place[l] = chosen[l];
   }

@@ -42,11 +42,25 @@ struct Bits<double> {
   static constexpr int denormal_bits = 54;
 };
 
-template <int N, class V>
+// a * b + c: as quick as the processor does it, or with the same two roundings on all of them.
+struct Quick {
+  template <class V>
+  static V add(V a, V b, V c) {
+    return fused(a, b, c);
+  }
+};
+struct Same {
+  template <class V>
+  static V add(V a, V b, V c) {
+    return a * b + c;
+  }
+};
+
+template <class Way = Quick, int N, class V>
 static inline V polynomial(V x, const double (&c)[N]) {
   using A = scalar_of<V>;
   V p = V{} + A(c[N - 1]);
-  for (int i = N - 2; i >= 0; --i) p = fused(p, x, V{} + A(c[i]));
+  for (int i = N - 2; i >= 0; --i) p = Way::add(p, x, V{} + A(c[i]));
   return p;
 }
 
@@ -65,17 +79,17 @@ inline constexpr double log_long[] = {0.66666666666666696862, 0.3999999999989950
                                       0.1461644968504340586};
 
 // exp(x), with the polynomial given. Below Bits::lowest the result is 0, above Bits::highest infinity. NaN stays.
-template <class V, int N, class A = scalar_of<V>>
+template <class Way = Quick, class V, int N, class A = scalar_of<V>>
 static inline V exp_by(V x, const double (&c)[N]) {
   using B = Bits<A>;
   using I = decltype(x < x);
   const auto small = x<B::lowest, large = x> B::highest;
   const V t = pick<true>(V{} + B::highest, pick<false>(V{} + B::lowest, x));
-  V n = fused(t, V{} + A(1.44269504088896340736), V{} + B::shifter);
+  V n = Way::add(t, V{} + A(1.44269504088896340736), V{} + B::shifter);
   const I k = I(n) - I(V{} + B::shifter);
   n = n - B::shifter;
-  const V r = fused(n, V{} - B::ln2_low, fused(n, V{} - B::ln2_high, t));
-  const V p = fused(polynomial(r, c), r * r, r) + A(1);
+  const V r = Way::add(n, V{} - B::ln2_low, Way::add(n, V{} - B::ln2_high, t));
+  const V p = Way::add(polynomial<Way>(r, c), r * r, r) + A(1);
   // 2^k in two factors: k may be one more than the largest exponent.
   const V half = V((k + (B::bias - 1)) << B::mantissa);
   const V e = p * half * A(2);
@@ -121,6 +135,12 @@ static inline vec<float> exp_v(vec<float> x) {
 #endif
 }
 static inline vec<double> exp_v(vec<double> x) { return exp_by(x, exp_long); }
+
+// The exponential of draws: the same bits on every instruction set and, by the same operations in the same order, in
+// src/poolkit/torch/composite/exponential.py and src/poolkit/torch/triton/atoms.py.
+static inline vec<float> exp_same(vec<float> x) { return exp_by<Same>(x, exp_short); }
+static inline vec<double> exp_same(vec<double> x) { return exp_by<Same>(x, exp_long); }
+
 template <bool Normal = false>
 static inline vec<float> log_v(vec<float> x) {
 #if defined(__AVX512F__)

@@ -5,7 +5,7 @@ import pytest
 
 from poolkit import _core
 
-EXP, LOG, POW, CBRT = range(4)
+EXP, LOG, POW, CBRT, EXP_SAME = range(5)
 RNG = np.random.default_rng(7)
 
 
@@ -42,17 +42,27 @@ def positives(dtype):
     return np.concatenate([spread, near, around, [info.max]]).astype(dtype)
 
 
+@pytest.mark.parametrize("f", [EXP, EXP_SAME])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_exponential_within_two_ulp(dtype):
+def test_exponential_within_two_ulp(dtype, f):
     low, high = (-86.5, 88.7) if dtype == np.float32 else (-707.5, 709.7)
     x = np.concatenate([RNG.uniform(low, high, 200_001), RNG.normal(0, 1e-3, 10_001), [0, low, high]]).astype(dtype)
-    assert ulps(run(EXP, x), np.exp(x.astype(np.longdouble))).max() <= 2
+    assert ulps(run(f, x), np.exp(x.astype(np.longdouble))).max() <= 2
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_exponential_at_its_ends(dtype):
+def test_exponential_of_draws_has_the_same_bits_on_every_instruction_set(dtype):
+    x = np.concatenate([RNG.uniform(-90, 90, 100_001), -RNG.exponential(1, 100_001)]).astype(dtype)
+    got = run(EXP_SAME, x)
+    assert _core.set_isa(_core.available_isas()[-1])
+    np.testing.assert_array_equal(got, run(EXP_SAME, x))
+
+
+@pytest.mark.parametrize("f", [EXP, EXP_SAME])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exponential_at_its_ends(dtype, f):
     x = np.array([-np.inf, -1e30, -800, 800, np.inf, np.nan, 0, -0.0], dtype)
-    np.testing.assert_array_equal(run(EXP, x), np.array([0, 0, 0, np.inf, np.inf, np.nan, 1, 1], dtype))
+    np.testing.assert_array_equal(run(f, x), np.array([0, 0, 0, np.inf, np.inf, np.nan, 1, 1], dtype))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate
+from functools import lru_cache
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from poolkit.reducer import MaxDrop, Median, Ordinal, Quantile, TopKMean
+from poolkit.reducer.base import Params
 from poolkit.reducer.order import INTERPOLATIONS
 from poolkit.torch.composite.block import Block, Choice, Slopes, beside
-from poolkit.torch.composite.windows import by_count
+from poolkit.torch.composite.windows import by_count, reals, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from poolkit.reducer import Params
 
 
 def value(b: Block) -> Tensor:
@@ -50,7 +51,7 @@ def choose(b: Block) -> Choice:
             rank = torch.full((), int(rank), dtype=torch.int64, device=b.cells.device)
         rank = rank.expand(b.cells.shape[:-1])
     else:
-        above = b.per_output().unsqueeze(-1) < _weights(b).cumsum(-1)
+        above = b.per_output().unsqueeze(-1) < _bounds(b)
         found = above.any(-1)
         rank = torch.where(found, above.to(torch.uint8).argmax(-1), b.n - 1)
         none = ~found & ~b.nan.any(-1) if b.kind is MaxDrop else None
@@ -58,6 +59,38 @@ def choose(b: Block) -> Choice:
     tap = b.first(b.cells == wanted.unsqueeze(-1))
     y = b.at(tap)
     return Choice(y if none is None else torch.where(none, 0, y), tap, none)
+
+
+def _bounds(b: Block) -> Tensor:
+    """``[..., taps]``: `draw_bounds` of each window, to broadcast against the windows; 0 past its cells."""
+    lengths, dtype, taps = b.windows.lengths(), b.cells.dtype, b.cells.shape[-1]
+    rows = [draw_bounds(b.params, n, dtype) + (0.0,) * (taps - n) for n in lengths]
+    table = split(reals(list(chain(*rows)), dtype, b.cells.device), 0, (len(rows), taps))
+    row = by_count(b.windows, lengths.index, torch.int64)
+    if not isinstance(row, Tensor):
+        return table[0]
+    return split(table.index_select(0, row.flatten()), 0, row.shape)
+
+
+@lru_cache(maxsize=256)
+def draw_bounds(params: Params, n: int, dtype: torch.dtype) -> tuple[float, ...]:
+    """Sums of the weights of `RankStochastic` or `MaxDrop` up to each rank of n, in the order of the kernels.
+
+    In float32 they are rounded up: a uniform of that precision is below one of them where it is below the sum in
+    float64, which the kernels on the CPU look at.
+
+    >>> draw_bounds(Params(level=0.5, mode=1.0), 3, torch.float32)
+    (0.5, 0.75, 0.875)
+    """
+    weights = geometric(params.level, n)
+    if params.mode == 0:
+        *_, total = accumulate(weights)  # not sum, whose rounding is another
+        weights = [weight / total for weight in weights]
+    sums = np.array(list(accumulate(weights)))
+    if dtype == torch.float32:
+        near = sums.astype(np.float32)
+        sums = np.where(near < sums, np.nextafter(near, np.float32(np.inf)), near)
+    return tuple(sums.tolist())
 
 
 def _ranks(b: Block) -> Tensor:

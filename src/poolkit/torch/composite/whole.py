@@ -17,6 +17,7 @@ from poolkit.reducer.random import ACTIVATIONS
 from poolkit.reducer.weighted import WEIGHTINGS
 from poolkit.torch.composite import ranks
 from poolkit.torch.composite.block import Block, Choice, Slopes, beside
+from poolkit.torch.composite.exponential import exp_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,12 +107,21 @@ def _mixed_slopes(b: Block, _: Tensor) -> Slopes:
 
 
 def _activation(b: Block) -> Tensor:
-    """Weights of `Stochastic`, relative to the largest where they are exponentials."""
+    """Weights of `Stochastic`; exponentials, which only draws go by, relative to the largest and without a gradient."""
     if ACTIVATIONS[int(b.params.mode)] == "relu":
         return b.kept(b.cells, 0).relu()
-    cells = b.kept(b.cells, -math.inf)
+    cells = b.kept(b.cells, -math.inf).detach()
     top = cells.amax(-1, keepdim=True)
-    return b.kept(torch.where(cells == top, 0, (cells - top) * b.params.beta).exp(), 0)
+    return b.kept(exp_same(torch.where(cells == top, 0, (cells - top) * b.params.beta)), 0)
+
+
+def _running(weights: Tensor) -> Tensor:
+    """Sums up to each tap, one after the other as the kernels have them: torch's own sums have other roundings."""
+    total, sums = torch.zeros_like(weights[..., 0]), list[Tensor]()
+    for weight in weights.movedim(-1, 0).contiguous().unbind():
+        total = total + weight
+        sums.append(total)
+    return torch.stack(sums).movedim(0, -1)
 
 
 def _stochastic(b: Block) -> Tensor:
@@ -134,10 +144,11 @@ def _stochastic_slopes(b: Block, _: Tensor) -> Slopes:
 
 
 def _stochastic_draw(b: Block) -> Choice:
-    weights = _activation(b)
-    total = weights.sum(-1)
+    weights = _activation(b).detach()
+    sums = _running(weights)
+    total = sums[..., -1]
     able = weights > 0
-    here = able & ((weights.cumsum(-1) > (b.per_output() * total).unsqueeze(-1)) | weights.isinf())
+    here = able & ((sums > (b.per_output() * total).unsqueeze(-1)) | weights.isinf())
     # Rounding may keep the sum from passing the last cell, which is then the one.
     taps = torch.arange(weights.shape[-1], device=weights.device)
     last = taps == torch.where(able, taps, -1).amax(-1, keepdim=True)

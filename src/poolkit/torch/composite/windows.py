@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -257,6 +258,12 @@ def integers(values: npt.NDArray[np.int64], device: torch.device) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def reals(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A constant vector of floats, as the fills of which it consists."""
+    parts = [torch.full((len(list(run)),), value, dtype=dtype, device=device) for value, run in groupby(values)]
+    return torch.cat(parts)
+
+
 def _run(first: int, n: int, step: int, device: torch.device) -> Tensor:
     if step == 0 or n == 1:
         return torch.full((n,), first, dtype=torch.int64, device=device)
@@ -289,16 +296,8 @@ def by_count(windows: Windows, value: Callable[[int], float], dtype: torch.dtype
         return results[lengths[0]]
     counts = windows.counts()
     assert isinstance(counts, Tensor)
-    parts: list[Tensor] = []
-    table = [results.get(n, 0.0) for n in range(lengths[-1] + 1)]
-    at = 0
-    while at < len(table):  # a constant vector of floats, as fills
-        end = at + 1
-        while end < len(table) and table[end] == table[at]:
-            end += 1
-        parts.append(torch.full((end - at,), table[at], dtype=dtype, device=windows.device))
-        at = end
-    return torch.cat(parts).index_select(0, counts.flatten()).reshape(counts.shape)
+    table = reals([results.get(n, 0.0) for n in range(lengths[-1] + 1)], dtype, windows.device)
+    return table.index_select(0, counts.flatten()).reshape(counts.shape)
 
 
 def split(t: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:

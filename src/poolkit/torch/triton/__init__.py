@@ -105,7 +105,7 @@ def path(operator: str, plan: str, dtype: torch.dtype) -> Path:
     taps = math.prod(axis.kernel if axis.kind == "starts" else int(axis.count.max()) for axis in axes)
     # Offsets say all that a backward pass of a choice needs.
     routed = operator == "pool_backward" and chooses(kind, params)
-    whole = kind in SORTED or (kind is Stochastic and bool(params.sample))
+    whole = kind in SORTED
     if whole and not routed and taps > MOST_WHOLE:
         return Path("composite", f"{kind.__name__} has a kernel for windows of at most {MOST_WHOLE} cells, here {taps}")
     return Path("triton", "a kernel folds its windows" if not whole else "a kernel holds its windows in registers")

@@ -8,6 +8,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from poolkit.torch.composite import exponential
+
+LOG2_E = tl.constexpr(exponential.LOG2_E)
+SINGLE = tl.constexpr(tuple(exponential.SINGLE))
+DOUBLE = tl.constexpr(tuple(exponential.DOUBLE))
+
 
 @triton.jit
 def divided(a, b):
@@ -53,6 +59,33 @@ def root(v, p: tl.constexpr):
         return root_of(v)
     else:
         return tl.exp2(divided(tl.log2(v), tl.zeros_like(v) + p) if v.dtype == tl.float64 else tl.log2(v) * (1 / p))
+
+
+@triton.jit
+def exp_same(x):
+    """exp(x) with the bits of the CPU, in kernels without fused multiplications and additions."""
+    if x.dtype == tl.float64:
+        return _exp_by(x, DOUBLE, tl.int64)
+    else:
+        return _exp_by(x, SINGLE, tl.int32)
+
+
+@triton.jit
+def _exp_by(x, C: tl.constexpr, WHOLE: tl.constexpr):
+    """Operation for operation `poolkit.torch.composite.exponential.exp_same`."""
+    t = tl.where(x < C[6], C[6], x)
+    t = tl.where(t > C[7], C[7], t)
+    n = t * LOG2_E + C[2]
+    k = n.to(WHOLE, bitcast=True) - C[3]
+    n = n - C[2]
+    r = n * -C[5] + (n * -C[4] + t)
+    TERMS: tl.constexpr = len(C[8])
+    p = tl.zeros_like(r) + C[8][TERMS - 1]
+    for i in tl.static_range(1, TERMS):
+        p = p * r + C[8][TERMS - 1 - i]
+    p = (p * (r * r) + r) + 1
+    y = p * ((k + (C[1] - 1)) << C[0]).to(x.dtype, bitcast=True) * 2
+    return tl.where(x < C[6], 0, tl.where(x > C[7], float("inf"), y))
 
 
 @triton.jit

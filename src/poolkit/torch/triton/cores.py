@@ -8,7 +8,9 @@ A `Core` is a tuple of functions and facts:
 - ``finish(LOOK, state, n, divisor, e, PARAMS)`` gives the output, two further results, and where the window left the
   accumulator's range: those taps are looked at once more, with ``PASS = passes``, if `look`;
 - ``lanes(PASS, state, lane, AXIS)`` joins the states of all lanes along an axis of the tile
-  (`poolkit.torch.triton.merge`); what an earlier pass found stands in every one of them.
+  (`poolkit.torch.triton.merge`); what an earlier pass found stands in every one of them. None: the order of the taps
+  matters, and whole planes are folded, too; such a state may have more tiles;
+- `exact`: no multiplication and addition may be fused to one rounding, so that the bits are the CPU's.
 
 PARAMS are the numbers of `poolkit.reducer.Params`; `e` is the reducer's own number for each output.
 """
@@ -335,6 +337,7 @@ class Core(NamedTuple):
     finish: Any
     lanes: Any
     look: bool
+    exact: bool = False
     twice: Core | None = None  # the same with more passes and fewer operations, for taps that stay in the first cache
 
 

@@ -220,12 +220,12 @@ def check_starts(grid: Grid, starts: Tensor | None, planes: int) -> Tensor | Non
     return starts.contiguous()
 
 
-def launch(kernel: Any, programs: int, *arguments: Any, like: Tensor, **constants: Any) -> None:
-    """Runs `programs` of the kernel on `like`'s device."""
+def launch(kernel: Any, programs: int, *arguments: Any, like: Tensor, exact: bool = False, **constants: Any) -> None:
+    """Runs `programs` of the kernel on `like`'s device. `exact`: every multiplication and addition is rounded."""
     if programs == 0:
         return
     if like.device.type == "cpu":
         kernel[(programs,)](*arguments, **constants)
         return
     with torch.get_device_module(like.device).device(like.device):
-        kernel[(programs,)](*arguments, **constants, enable_fp_fusion=True)
+        kernel[(programs,)](*arguments, **constants, enable_fp_fusion=not exact)

@@ -81,7 +81,9 @@ def way_of(what: Decoded) -> Way | None:
     kind, params = reducer_of(what), what.params
     if kind is Lp and math.isinf(params.p):
         return Way(cores.SIZE, back.size_slope, UNDIVIDED, params)
-    if kind is Stochastic and not params.sample:
+    if kind is Stochastic:
+        if params.sample:
+            return Way(locals.DRAW, back.select_slope, UNDIVIDED, params)
         if params.mode == 1:
             return Way(cores.SOFT, back.soft_slope, UNDIVIDED, params)
         return Way(locals.SHARE, back.share_slope, UNDIVIDED, params)
@@ -181,14 +183,12 @@ def _per_channel(extra: Tensor | None) -> int:
 def _whole(task: Task, x: Tensor, what: Decoded, y: Tensor, offsets: Tensor | None, indices: Tensor | None) -> None:
     kind, params, taps = reducer_of(what), what.params, task.grid.taps
     pairs = order.comparators(taps)
-    if kind is Stochastic:
-        run_whole(task, x, locals.stochastic, (), y=y, offsets=offsets, indices=indices)
-    elif kind in (Median, Quantile) and chooses(kind, params):
+    if kind in (Median, Quantile) and chooses(kind, params):
         rank = order.at_rank(params, taps)[0] if task.grid.full else -1
         table = order.choice_table(params, taps, x.device)
         run_whole(task, x, order.rank_choice, pairs, y=y, offsets=offsets, indices=indices, table=table, rank=rank)
     elif chooses(kind, params):
-        table = order.draw_table(kind, params, taps, task.dtype, x.device)
+        table = order.draw_table(params, taps, task.dtype, x.device)
         last = int(kind is RankStochastic)
         run_whole(task, x, order.rank_draw, pairs, y=y, offsets=offsets, indices=indices, table=table, rank=last)
     else:

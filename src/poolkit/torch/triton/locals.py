@@ -1,7 +1,6 @@
 """Reducers that do not sort, and are neither one sum nor one choice: csrc/locals.hpp on a GPU.
 
-Mixtures, moments, powers for each output, weights: cores of `poolkit.torch.triton.fold`; and one that draws, an atom of
-`poolkit.torch.triton.whole`.
+Mixtures, moments, powers for each output, weights, draws: cores of `poolkit.torch.triton.fold`.
 """
 
 # Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
@@ -12,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from poolkit.torch.triton.atoms import divided, finite, root_of
+from poolkit.torch.triton.atoms import divided, exp_same, finite, root_of
 from poolkit.torch.triton.cores import (
     SMALL,
     Core,
@@ -25,7 +24,6 @@ from poolkit.torch.triton.cores import (
     shared,
     sum_lanes,
 )
-from poolkit.torch.triton.whole import choose_first, with_nan
 
 # Mixed: the largest cell, its number, and a sum.
 
@@ -183,52 +181,56 @@ def filter_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr
     return s0, s0, s0, s0 != s0
 
 
-# Stochastic's draw.
+# Stochastic's draw: the largest cell, the sum of what the cells weigh, then the first of which the sums pass the share.
+
+
+@triton.jit
+def uniforms(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """The largest cell, the weights' sum, that up to a tap, the uniform; the cell drawn, its number, if it is final."""
+    z = tl.zeros(shape, ACC)
+    number = tl.zeros(shape, tl.int32) - 1
+    return tl.full(shape, float("-inf"), ACC), z, z, z + e, z, number, number == 0
 
 
 @triton.jit
 def activation(x, top, PARAMS: tl.constexpr):
     """What a cell's probability is in proportion to: its positive part, or an exponential relative to the largest."""
     if PARAMS[7] == 1:
-        return tl.exp(tl.where(x == top, 0, (x - top) * PARAMS[2]))
+        return exp_same(tl.where(x == top, 0, (x - top) * PARAMS[2]))
     else:
         return tl.where(x > 0, x, 0)
 
 
 @triton.jit
-def stochastic(
-    cells, exist, n, e, table, PARAMS: tl.constexpr, PAIRS: tl.constexpr, COUNT: tl.constexpr, RANK: tl.constexpr,
-    TAPS: tl.constexpr,
-):  # fmt: skip
-    """The cell that the uniform e draws. Sums run in the taps' order, as on the CPU: the same e, the same cell."""
-    top = cells[0]
-    for t in tl.static_range(1, TAPS):
-        top = tl.where(exist[t] & (cells[t] > top), cells[t], top)
-    total = tl.where(exist[0], activation(cells[0], top, PARAMS), 0)
-    for t in tl.static_range(1, TAPS):
-        total += tl.where(exist[t], activation(cells[t], top, PARAMS), 0)
-    wanted = e * total
-    sum_ = tl.zeros_like(total)
-    y = sum_
-    last = sum_
-    number = tl.zeros(y.shape, tl.int32) - 1
-    number_last = number
-    open_ = total > 0
-    for t in tl.static_range(TAPS):
-        w = tl.where(exist[t], activation(cells[t], top, PARAMS), 0)
-        sum_ += w
-        able = w > 0
-        last = tl.where(able, cells[t], last)
-        number_last = tl.where(able, t, number_last)
-        # An infinite cell has all the probability there is.
-        here = open_ & able & ((sum_ > wanted) | (w == float("inf")))
-        y = tl.where(here, cells[t], y)
-        number = tl.where(here, t, number)
-        open_ = open_ & ~here
-    # Rounding may keep the sum from passing the last cell.
-    y = with_nan(cells, exist, tl.where(open_, last, y), TAPS)
-    number = tl.where(open_, number_last, number)
-    return y, tl.where(y == y, number, choose_first(cells, exist, y, TAPS))
+def draw_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
+    """Sums run in the taps' order, as on the CPU: the same uniform, the same cell. The first NaN is final."""
+    top, total, sum_, u, y, chosen, shut = state
+    if PASS == 0:
+        nan = valid & (v != v)
+        chosen = tl.where(nan & ~shut, number, chosen)
+        y = tl.where(nan, v, y)
+        shut = shut | nan
+        top = tl.where(valid & (v > top), v, top)
+    else:
+        w = tl.where(valid, activation(v, top, PARAMS), 0)
+        if PASS == 1:
+            total += w
+        else:
+            sum_ += w
+            # Where rounding keeps the sum from passing the share, the last cell with a weight is drawn.
+            able = (w > 0) & (total > 0) & ~shut
+            y = tl.where(able, v, y)
+            chosen = tl.where(able, number, chosen)
+            # An infinite cell has all the probability there is.
+            shut = shut | (able & ((sum_ > u * total) | (w == float("inf"))))
+    return top, total, sum_, u, y, chosen, shut
+
+
+@triton.jit
+def draw_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """The cell, its number, the cell."""
+    top, total, sum_, u, y, chosen, shut = state
+    return y, chosen, y, shut
 
 
 MIXED = Core(1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
@@ -237,3 +239,4 @@ STD = Core(2, nothing, var_accumulate, std_finish, sum_lanes, False)
 GEM = Core(2, powers, gem_accumulate, gem_finish, gem_lanes, False)
 SHARE = Core(2, nothing, share_accumulate, share_finish, share_lanes, False)
 FILTER = Core(1, nothing, filter_accumulate, filter_finish, sum_lanes, False)
+DRAW = Core(3, uniforms, draw_accumulate, draw_finish, None, False, exact=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ import triton
 import triton.language as tl
 
 from poolkit.reducer import MaxDrop, Median, Quantile, RankMean, RankStochastic, TopKMean
-from poolkit.torch.composite.ranks import at_rank, geometric, top
+from poolkit.torch.composite.ranks import at_rank, draw_bounds, geometric, top
 from poolkit.torch.triton.whole import choose_first, with_nan
 
 if TYPE_CHECKING:
@@ -60,14 +59,11 @@ def choice_table(params: Params, taps: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def draw_table(kind: type[Reducer], params: Params, taps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """``[n, rank]``: sums of the weights up to a rank. A uniform below one of them in float64 is so here, too."""
+def draw_table(params: Params, taps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``[n, rank]``: sums of the weights up to a rank."""
     table = np.zeros((taps + 1, taps))
     for n in range(1, taps + 1):
-        table[n, :n] = list(accumulate(weights_of(kind, params, n)))
-    if dtype == torch.float32:
-        near = table.astype(np.float32)
-        table = np.where(near < table, np.nextafter(near, np.float32(np.inf)), near)
+        table[n, :n] = draw_bounds(params, n, dtype)
     return torch.tensor(table, dtype=dtype, device=device)
 
 

@@ -114,10 +114,10 @@ def run_fold(
     rest: int = 1,
     weights: int = 0,
 ) -> None:
-    """The forward pass: `fold`, or `merge` for windows that are the whole plane."""
+    """The forward pass: `fold`, or `merge` for windows that are the whole plane, if the core's lanes can be joined."""
     grid, form = task.grid, task.form
     like = next(t for t in (y, first, second, offsets, indices) if t is not None)
-    if grid.whole and carry_mode == 0 and grid.taps > 1:
+    if grid.whole and carry_mode == 0 and grid.taps > 1 and core.lanes is not None:
         return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second))
     numbers = carry_mode == codes.NUMBERS and len(grid.pooled) == 1
     if (carry_mode == codes.ALONE or numbers) and task.extra_mode == 0 and slides(grid) and core in by_rows.ROWS:
@@ -132,6 +132,7 @@ def run_fold(
         *(columns, 1, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
         *(task.places, grid.sides, rest, weights),
         like=x,
+        exact=core.exact,
         **_functions(core),
         LOOK=core.look,
         AXES=tuple(line.axis for line in grid.lines),
@@ -359,7 +360,7 @@ def _run_merge(
     if pieces == 1:
         numbers = (planes, form.run, size, size, 1, columns)
         parts: tuple[Tensor | None, ...] = (None,) * 4
-        stage = {"STAGE": codes.WHOLE, "ROWS": rows, "COLS": cols}
+        stage: dict[str, Any] = {"STAGE": codes.WHOLE, "ROWS": rows, "COLS": cols}
         return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
     piece = -(-size // pieces)
     pieces = -(-size // piece)
