@@ -106,6 +106,29 @@ def test_nothing_overflows_on_the_way(size: float, window: pk.Window, reducer: p
     torch.testing.assert_close(pool(x, window, reducer).cpu(), want, rtol=1e-6, atol=0)
 
 
+CUT = [pk.Mean(), pk.Lp(3), pk.Soft(-2.0), pk.Boltzmann(), pk.Mixed(), pk.Var(unbiased=True), pk.Std(), pk.GeM()]
+
+
+def test_pieces_hold_what_a_whole_plane_holds(monkeypatch) -> None:
+    """Sums that overflow, cells far from zero, NaN and infinities: as in one piece, and as exact."""
+    from poolkit.torch.triton import run as runs
+
+    x = np.random.default_rng(2).uniform(-1, 1, (1, 6, 15, 17))
+    x[0, 0], x[0, 1] = 3e38, 1e-36
+    x[0, 2] += 1e4
+    x[0, 3, 14, 2], x[0, 4, 14, 2], x[0, 5, 3, 2] = np.nan, np.inf, -np.inf
+    x = x.astype(np.float32)
+    want = {reducer: run(tensor(x), pk.Global().plan((15, 17)), reducer)[0] for reducer in CUT}
+    monkeypatch.setattr(runs, "WORTH", 40)
+    monkeypatch.setattr(runs, "BUSY", 64)
+    for j, reducer in enumerate(CUT):
+        y, _ = run(tensor(x, last=j % 2), pk.Global().plan((15, 17)), reducer)
+        torch.testing.assert_close(y, want[reducer], rtol=3e-6, atol=0, equal_nan=True)
+    exact = x[0, 2].astype(np.float64).var(ddof=1)
+    y, _ = run(tensor(x), pk.Global().plan((15, 17)), pk.Var(unbiased=True))
+    np.testing.assert_allclose(array(y)[0, 2], exact, rtol=1e-5)
+
+
 class Fence:
     """Allocates between bands of poison, and tells whether they still hold it."""
 

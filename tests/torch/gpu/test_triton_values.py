@@ -111,14 +111,55 @@ def test_large_windows_go_axis_by_axis(case: Case, reducer: pk.Reducer, dtype: s
     assert tasks
 
 
-@pytest.mark.parametrize("reducer", [pk.Max(), pk.Mean(), pk.Lp(3), pk.LogSumExp(), pk.Soft(-2.0)], ids=repr)
-@pytest.mark.parametrize("last", [False, True], ids=["planar", "channels-last"])
-def test_whole_planes_are_cut_into_pieces(reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+CUT = [
+    pk.Max(),
+    pk.Mean(),
+    pk.Lp(3),
+    pk.Soft(-2.0),
+    pk.Boltzmann(),
+    pk.Mixed(),
+    pk.Var(unbiased=True),
+    pk.Std(),
+    pk.GeM(),
+]
+LINES = [
+    Case(S((13, 15), 1, 2), (9, 11)),  # padding
+    Case(S((40, 1)), (40, 3)),
+    Case(pk.Adaptive((3, 1)), (3, 70)),
+    Case(S((3, 40)), (6, 40)),  # the second pass over the rows, with what the first one carries
+]
+
+
+def pieces():
+    """Whole planes with every core, and long lines with some."""
+    for j, reducer in enumerate([*CUT, pk.Stochastic(sample=False)]):
+        for last in (False, True):
+            if not INTERPRETED or j % 2 == last:
+                yield pytest.param(Case(pk.Global(), (15, 17)), reducer, last, id=f"global-{reducer!r}-{last}")
+    for i, case in enumerate(LINES):
+        for j, reducer in enumerate([*CUT[:4], pk.Min()]):
+            for last in (False, True):
+                if not INTERPRETED or (i + j) % 2 == last:
+                    yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
+
+
+@pytest.mark.parametrize(("case", "reducer", "last"), list(pieces()))
+def test_few_long_windows_are_cut_into_pieces(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+    from poolkit.torch.triton import codes
     from poolkit.torch.triton import run as runs
+
+    stages = []
+
+    def launch(kernel, programs, *arguments, make=runs.launch, **constants):
+        stages.append(constants.get("STAGE"))
+        make(kernel, programs, *arguments, **constants)
 
     monkeypatch.setattr(runs, "WORTH", 40)
     monkeypatch.setattr(runs, "BUSY", 64)
-    check(Case(pk.Global(), (15, 17)), reducer, "float32", last)
+    monkeypatch.setattr(runs, "launch", launch)
+    check(case, reducer, "float32", last)
+    assert codes.WHOLE in stages or codes.JOIN in stages
+    assert codes.JOIN in stages or case.sizes != (15, 17)
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["planar", "channels-last"])

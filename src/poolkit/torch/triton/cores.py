@@ -51,6 +51,13 @@ def logits(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
 
 
 @triton.jit
+def carried_logits(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """The same of cells that are logits themselves."""
+    z = tl.zeros(shape, ACC)
+    return tl.full(shape, float("-inf"), ACC), z, z, z + 1
+
+
+@triton.jit
 def sharpened(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
     """The same with a sharpness for each output."""
     z = tl.zeros(shape, ACC)
@@ -362,5 +369,5 @@ SOFT = Core(
     False,
     twice=Core(2, logits, twice_accumulate, soft_finish, soft_lanes, False),
 )
-CARRIED_SOFT = Core(1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
+CARRIED_SOFT = Core(1, carried_logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
 BOLTZMANN = Core(1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)

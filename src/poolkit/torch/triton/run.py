@@ -109,8 +109,8 @@ def run_fold(
     """The forward pass: `fold`, or `merge` for windows that are the whole plane."""
     grid, form = task.grid, task.form
     like = next(t for t in (y, first, second, offsets, indices) if t is not None)
-    if grid.whole and carry_mode == 0 and grid.taps > 1:
-        return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second))
+    if carry_mode != codes.WEIGHTS and _merges(task, like):
+        return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second), carry, carry_mode, rest)
     core = core.twice or core
     rows, cols, total, columns, wide, near, programs = _common(task, like, inputs=False)
     launch(
@@ -139,52 +139,93 @@ def run_fold(
     return None
 
 
+def _merges(task: Task, like: Tensor) -> bool:
+    """Whether windows go to `merge`: whole planes, and long lines where `fold` would be slow.
+
+    It would be where its lanes, which are outputs, lie a line apart, or where there are few of them.
+    """
+    grid = task.grid
+    block = grid.block
+    if block is None or grid.whole:
+        return block is not None
+    programs = _common(task, like, inputs=False)[-1]
+    return grid.taps > MOST_WRITTEN_OUT and (block[2] * task.form.run == 1 or programs < BUSY)
+
+
 def _run_merge(
-    task: Task, x: Tensor, core: Core, divide: int, like: Tensor, results: tuple[Tensor | None, ...]
+    task: Task,
+    x: Tensor,
+    core: Core,
+    divide: int,
+    like: Tensor,
+    results: tuple[Tensor | None, ...],
+    carry: Tensor | None,
+    carry_mode: int,
+    rest: int,
 ) -> None:
-    form, size = task.form, task.grid.taps
-    if form.last:
-        cols = min(power_of_two(form.run), 32)
-        rows, columns = max(grids.TILE_BYTES * 2 // like.element_size() // cols, 1), -(-form.run // cols)
-        rows, blocks = min(rows, power_of_two(size)), form.samples * columns
+    y, offsets, indices, first, second = results
+    if indices is not None and not task.grid.whole:
+        # The kernel knows numbers of taps, but places of whole planes only.
+        assert first is None
+        first = task.room(x, torch.int32)
+        _run_merge(task, x, core, divide, like, (y, None, None, first, second), carry, carry_mode, rest)
+        return run_locate(task, first, offsets, indices)
+    block = task.grid.block
+    assert block is not None
+    outer, size, inner = block
+    samples, run = task.form.samples * outer, task.form.run * inner
+    last = run > 1
+    if last:
+        cols = min(power_of_two(run), 32)
+        rows, columns = max(grids.TILE_BYTES * 2 // like.element_size() // cols, 1), -(-run // cols)
+        rows, blocks = min(rows, power_of_two(size)), samples * columns
     else:
         cols = min(power_of_two(size), max(grids.TILE_BYTES * 2 // like.element_size(), 1))
         rows, columns = max(grids.TILE_BYTES // like.element_size() // cols, 1), 1
-        rows = min(rows, power_of_two(form.samples))
-        blocks = -(-form.samples // rows)
-    pieces = min(-(-BUSY // blocks), -(-size // WORTH), MOST_PIECES) if core.passes == 1 and blocks else 1
-    none = none_of(results[1])
-    planes = form.samples * form.run
-    constants = {
-        **_functions(core),
-        "JOIN_LANES": core.lanes,
-        "LOOK": core.look,
-        "DIVIDED": divide != 0,
-        "EXTRA": task.extra_mode,
-        "PARAMS": tuple(task.params),
-        "ACC": task.acc,
-        "NONE": none,
-        "LAST": form.last,
-    }
-    if pieces == 1:
-        numbers = (planes, form.run, size, size, 1, columns)
-        parts: tuple[Tensor | None, ...] = (None,) * 4
-        stage = {"STAGE": codes.WHOLE, "ROWS": rows, "COLS": cols}
-        return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
-    piece = -(-size // pieces)
+        rows = min(rows, power_of_two(samples))
+        blocks = -(-samples // rows)
+    if blocks == 0:
+        return None
+    pieces = min(-(-BUSY // blocks), -(-size // WORTH), MOST_PIECES)
+    # Where a plane begins at 16 bytes, its pieces do, too.
+    piece = -(-size // pieces // 16) * 16 if pieces > 1 else size
     pieces = -(-size // piece)
-    numbers = (planes, form.run, size, piece, pieces, columns)
-    kinds = (task.dtype, torch.int32 if core.identity.__name__ == "lowest" else task.dtype, task.dtype, task.dtype)
-    parts = tuple(x.new_empty(planes * pieces, dtype=kind) for kind in kinds)
-    stage = {"STAGE": codes.PIECE, "ROWS": rows, "COLS": cols}
-    launch(merge, blocks * pieces, x, *(None,) * 5, task.extra, *parts, *numbers, like=x, **constants, **stage)
-    # The joins: lanes are the pieces.
+    planes = samples * run
+    parts: tuple[Tensor | None, ...] = (None,) * 4
+    if pieces > 1:
+        second_ = torch.int32 if core.identity.__name__ == "lowest" else task.dtype
+        kinds = (task.dtype, second_, task.dtype, task.dtype)
+        parts = tuple(x.new_empty(core.passes * planes * pieces, dtype=kind) for kind in kinds)
+    padded = math.prod(line.padded for line in task.grid.lines if line.whole)
+    nothing = (None,) * 5
+    # Of the joins, lanes are the pieces.
     span = power_of_two(pieces)
-    if form.last:
-        stage = {"STAGE": codes.JOIN, "ROWS": span, "COLS": cols}
-    else:
-        stage = {"STAGE": codes.JOIN, "ROWS": rows, "COLS": span}
-    return launch(merge, blocks, x, *results, task.extra, *parts, *numbers, like=x, **constants, **stage)
+    join = (span, cols) if last else (rows, span)
+    stages = [(codes.PIECE, done, (rows, cols)) for done in range(core.passes)] + [(codes.JOIN, core.passes, join)]
+    for stage, done, tile in stages if pieces > 1 else [(codes.WHOLE, 0, (rows, cols))]:
+        launch(
+            merge,
+            blocks * (pieces if stage == codes.PIECE else 1),
+            *(x, carry, *(nothing if stage == codes.PIECE else results), task.extra, *parts),
+            *(planes, run, size, piece, pieces, columns, padded, rest),
+            like=x,
+            **_functions(core),
+            JOIN_LANES=core.lanes,
+            LOOK=core.look,
+            DIVIDE=divide,
+            CARRY=carry_mode,
+            EXTRA=task.extra_mode,
+            PARAMS=tuple(task.params),
+            ACC=task.acc,
+            NONE=none_of(offsets),
+            LAST=last,
+            STAGE=stage,
+            DONE=done,
+            SPAN=span,
+            ROWS=tile[0],
+            COLS=tile[1],
+        )
+    return None
 
 
 def run_back(
