@@ -94,7 +94,7 @@ LARGE = [
 
 def passes():
     for i, case in enumerate(LARGE):
-        for j, reducer in enumerate([pk.Max(), pk.Min(), *ADDING, pk.Lp(float("inf")), *SMOOTH]):
+        for j, reducer in enumerate([pk.Max(), pk.Min(), *ADDING, pk.Lp(float("inf")), *SMOOTH, pk.Mixed(0.3)]):
             for dtype in ("float32", "float64"):
                 for last in (False, True):
                     if not INTERPRETED or ((i + j) % 5 == 0 and (dtype == "float32") == last == (j % 2)):

@@ -97,6 +97,24 @@ def mixed_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: t
 
 
 @triton.jit
+def mixed_sides_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Both shares beside each other, for the axes that are left."""
+    return dy * divided(1 - e, n), tl.where(chosen == number, dy * e, 0)
+
+
+@triton.jit
+def sides_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """The mean's share in dy, the maximum's in `second`."""
+    return divided(dy, n), tl.where(chosen == number, second, 0)
+
+
+@triton.jit
+def joined_sides_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Their sum."""
+    return divided(dy, n) + tl.where(chosen == number, second, 0), second
+
+
+@triton.jit
 def degrees(n, PARAMS: tl.constexpr):
     """What a variance divides by."""
     if PARAMS[7] == 1:

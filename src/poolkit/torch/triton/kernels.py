@@ -244,7 +244,9 @@ def backward(
         _by_rank(task, dy, dx, x, kind, what.params)
         return dx
     if slide.by_axis_pays(task.grid, way.core):
-        slide.backward(task, dy, dx, way.core, way.slope, way.divide, x, y, None)
+        slide.backward(task, dy, dx, way.core, way.slope, way.divide, x, y, None, dextra)
+        if dextra is not None:
+            dextra.mul_(dy)
         return dx
     shapes.require(x is not None or way.core == cores.SUM, "x: the gradient of this reducer needs it")
     found: dict[str, Any] = {"x": x, "y": y, "a": lse}

@@ -48,6 +48,23 @@ def mixed_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr)
     return y, s1, s0 - mean, s0 != s0
 
 
+@triton.jit
+def carried_mixed_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
+    """The same of lines: v is the largest cell of one, c its mean."""
+    s0, s1, s2, s3 = state
+    s0, s1, _, _ = max_accumulate(PASS, state, v, valid, number, c, n, PARAMS)
+    c = tl.where(valid, c, 0)
+    return s0, s1, s2 + c, s3 + c * SMALL
+
+
+@triton.jit
+def sides_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """The largest cell and the mean, not mixed yet."""
+    s0, s1, s2, s3 = state
+    mean = tl.where(finite(s2), divided(s2, n), divided(s3, n) * (1 / SMALL))
+    return s0, s0, mean, s0 != s0
+
+
 # Var, Std: the mean, then the squares of what differs from it.
 
 
@@ -232,6 +249,9 @@ def stochastic(
 
 
 MIXED = Core(1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
+SIDES = Core(1, lowest, mixed_accumulate, sides_finish, max_lanes, False)
+CARRIED_SIDES = Core(1, lowest, carried_mixed_accumulate, sides_finish, max_lanes, False)
+CARRIED_MIXED = Core(1, lowest, carried_mixed_accumulate, mixed_finish, max_lanes, False)
 VAR = Core(2, nothing, var_accumulate, var_finish, sum_lanes, False)
 STD = Core(2, nothing, var_accumulate, std_finish, sum_lanes, False)
 GEM = Core(2, powers, gem_accumulate, gem_finish, gem_lanes, False)

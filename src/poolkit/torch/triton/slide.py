@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from poolkit.torch.triton import back, cores
-from poolkit.torch.triton.codes import ALONE, FIXED, NUMBERS, UNDIVIDED, VALUES
+from poolkit.torch.triton import back, cores, locals  # noqa: A004  as csrc/locals.hpp
+from poolkit.torch.triton.codes import ALONE, FIXED, NO_EXTRA, NUMBERS, UNDIVIDED, VALUES
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Grid
 from poolkit.torch.triton.run import Task, run_back, run_fold, run_locate
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHOOSING = (cores.MAX, cores.MIN, cores.SIZE)
-SEPARABLE = (*CHOOSING, cores.SUM, cores.NORM, cores.CLAMPED, cores.LOG_SUM_EXP, cores.SOFT)
+SEPARABLE = (*CHOOSING, cores.SUM, cores.NORM, cores.CLAMPED, cores.LOG_SUM_EXP, cores.SOFT, locals.MIXED)
 
 
 class Step(NamedTuple):
@@ -71,6 +71,8 @@ def forward(
     """The forward pass."""
     if core in CHOOSING:
         return _choose(task, x, core, y, offsets, indices)
+    if core == locals.MIXED:
+        return _mix(task, x, y=y)
     *early, last = tasks_of(task)
     step = steps(early, x, core, divide)[-1] if early else Step(x)
     if core == cores.SOFT and step.logits is not None:
@@ -144,6 +146,21 @@ def _choose(task: Task, x: Tensor, core: Any, y: Tensor | None, offsets: Tensor 
         run_locate(task, numbers, offsets, indices)
 
 
+def _mix(task: Task, x: Tensor, *, y: Tensor | None = None, lead: Tensor | None = None) -> None:
+    """Mixed: the largest cell and the mean side by side, mixed at the end; and how far the one is above the other."""
+    *early, last = tasks_of(task)
+    largest, mean = x, None
+    for each in early:
+        tops, means = each.room(x), each.room(x)
+        # Only outputs have weights.
+        bare = each.on(each.grid, extra=None, extra_mode=NO_EXTRA)
+        core = locals.SIDES if mean is None else locals.CARRIED_SIDES
+        mode = ALONE if mean is None else VALUES
+        run_fold(bare, largest, core, first=tops, second=means, carry=mean, carry_mode=mode)
+        largest, mean = tops, means
+    run_fold(last, largest, locals.CARRIED_MIXED, y=y, second=lead, carry=mean, carry_mode=VALUES)
+
+
 def backward(
     task: Task,
     dy: Tensor,
@@ -154,8 +171,9 @@ def backward(
     x: Tensor | None,
     y: Tensor | None,
     chosen: Tensor | None,
+    dextra: Tensor | None = None,
 ) -> None:
-    """The backward pass."""
+    """The backward pass; `dextra` takes what each output changes with its own number."""
     if chosen is not None:
         return _route(task, dy, dx, slope, x, chosen)
     passes = tasks_of(task)
@@ -169,6 +187,8 @@ def backward(
     assert x is not None
     if core == cores.SOFT:
         return _soft(passes, dy, dx, x)
+    if core == locals.MIXED:
+        return _mixed(task, dy, dx, x, dextra)
     logs = core == cores.LOG_SUM_EXP
     found = steps(passes if logs else passes[:-1], x, core, divide)
     for k in range(len(passes) - 1, -1, -1):
@@ -226,3 +246,35 @@ def _route(task: Task, dy: Tensor, dx: Tensor, slope: Any, x: Tensor | None, cho
         )
         if places is not None:
             dy, chosen = to, places
+
+
+def _mixed(task: Task, dy: Tensor, dx: Tensor, x: Tensor, dextra: Tensor | None) -> None:
+    """Mixed: the maximum's share goes to the chosen taps while the mean's is shared out, axis by axis."""
+    if dextra is not None:
+        _mix(task, x, lead=dextra)
+    grid, passes = task.grid, tasks_of(task)
+    values, chosen = x, None
+    for axis, each in zip(axes_of(grid), passes, strict=True):
+        bare = each.on(each.grid, extra=None, extra_mode=NO_EXTRA)
+        own, to = each.room(x, torch.int32), None if each is passes[-1] else each.room(x, x.dtype)
+        mode = ALONE if chosen is None else NUMBERS
+        run_fold(bare, values, cores.MAX, y=to, first=own, carry=chosen, carry_mode=mode, rest=rest_of(grid, axis))
+        values, chosen = values if to is None else to, own
+    second, slope = None, back.mixed_sides_slope
+    for axis, each in zip(reversed(axes_of(grid)), reversed(passes), strict=True):
+        final = each is passes[0]
+        to = dx if final else each.room(dy, inputs=True)
+        more, places = (None, None) if final else (each.room(dy, inputs=True), each.room(dy, torch.int32, inputs=True))
+        bare = each if second is None else each.on(each.grid, extra=None, extra_mode=NO_EXTRA)
+        run_back(
+            bare,
+            dy,
+            to,
+            back.joined_sides_slope if final else slope,
+            dy2=second,
+            dx2=more,
+            places=places,
+            chosen=chosen,
+            rest=rest_of(grid, axis),
+        )
+        dy, second, chosen, slope = to, more, places, back.sides_slope
