@@ -129,6 +129,29 @@ def test_pieces_hold_what_a_whole_plane_holds(monkeypatch) -> None:
     np.testing.assert_allclose(array(y)[0, 2], exact, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reducer", [pk.Var(), pk.Std(unbiased=True)], ids=repr)
+def test_large_windows_vary_far_from_zero(reducer: pk.Reducer) -> None:
+    """Axis by axis nothing of float32 is lost, and equal cells have neither a spread nor a slope."""
+    x = np.random.default_rng(4).uniform(-1, 1, (1, 3, 20, 21)) + 1e4
+    x[0, 1], x[0, 2] = 0.1, 3e38
+    leaf = tensor(x.astype(np.float32)).requires_grad_()
+    far = leaf.detach()[:, :1].double().cpu().requires_grad_()
+    y, _ = run(leaf, S(9, 3, 4).plan((20, 21)), reducer)
+    y.backward(torch.ones_like(y))
+
+    def exact(x: torch.Tensor):
+        y, _ = run(x, S(9, 3, 4).plan((20, 21)), reducer)
+        return y, torch.autograd.grad(y, x, torch.ones_like(y))[0]
+
+    want, gradient = by_cpu(lambda: exact(far))
+    assert_close(array(y[:, :1]), array(want), 2e-7, 0.5)
+    assert_close(array(leaf.grad[:, :1]), array(gradient), 2e-7, 0.05)
+    assert y[:, 1].eq(0).all()
+    assert leaf.grad[:, 1].abs().max() < 1e-6
+    assert not y[:, 2].isnan().any()
+    assert not leaf.grad[:, 1:].isnan().any()
+
+
 class Fence:
     """Allocates between bands of poison, and tells whether they still hold it."""
 

@@ -90,11 +90,13 @@ LARGE = [
     Case(pk.Adaptive((2, 3)), (14, 16)),
     Case(pk.Fractional(output_size=(2, 2), style="tensorflow"), (13, 15)),
 ]
+CARRIED = [pk.Max(), pk.Min(), *ADDING, pk.Lp(float("inf")), *SMOOTH]
+CARRIED += [pk.Mixed(0.3), pk.Var(), pk.Var(unbiased=True), pk.Std()]
 
 
 def passes():
     for i, case in enumerate(LARGE):
-        for j, reducer in enumerate([pk.Max(), pk.Min(), *ADDING, pk.Lp(float("inf")), *SMOOTH, pk.Mixed(0.3)]):
+        for j, reducer in enumerate(CARRIED):
             for dtype in ("float32", "float64"):
                 for last in (False, True):
                     if not INTERPRETED or ((i + j) % 5 == 0 and (dtype == "float32") == last == (j % 2)):

@@ -137,6 +137,18 @@ def std_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.
 
 
 @triton.jit
+def pair_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Sums of both."""
+    return dy, second
+
+
+@triton.jit
+def line_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Var, Std axis by axis, of what `poolkit.torch.triton.moments` gave: in float64, where nothing cancels."""
+    return dy * x - second, second
+
+
+@triton.jit
 def gem_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
     """GeM: (x / y)^(p - 1) / n; a cell of 0 has a slope only where p is 1. `a` is log(y / largest)."""
     flat = (x < PARAMS[1]) | (y == 0) | ((x == 0) & (e != 1))

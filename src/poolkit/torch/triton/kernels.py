@@ -149,7 +149,7 @@ def forward(
     way = way_of(what)
     if way is None:
         _whole(task, x, what, results[0], offsets, indices)
-    elif slide.by_axis_pays(task.grid, way.core):
+    elif slide.by_axis_pays(task.grid, way.core, x.device):
         divide = way.divide
         if lse is not None and divide != UNDIVIDED:
             # The mean's chain does not hold the sum's logarithm.
@@ -235,7 +235,7 @@ def backward(
     if chosen is not None:
         slope = back.size_slope if kind is Lp else back.select_slope
         core = way.core if way is not None else None
-        if slide.by_axis_pays(task.grid, core):
+        if slide.by_axis_pays(task.grid, core, dy.device):
             slide.backward(task, dy, dx, core, slope, 0, x, y, chosen)
         else:
             run_back(task, dy, dx, slope, x=x if kind is Lp else None, chosen=chosen)
@@ -243,7 +243,7 @@ def backward(
     if way is None:
         _by_rank(task, dy, dx, x, kind, what.params)
         return dx
-    if slide.by_axis_pays(task.grid, way.core):
+    if slide.by_axis_pays(task.grid, way.core, dy.device):
         slide.backward(task, dy, dx, way.core, way.slope, way.divide, x, y, None, dextra)
         if dextra is not None:
             dextra.mul_(dy)

@@ -17,6 +17,7 @@ from poolkit.torch.triton.back import back
 from poolkit.torch.triton.fold import fold
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Form, Grid, launch, power_of_two, tile_of
 from poolkit.torch.triton.merge import merge
+from poolkit.torch.triton.moments import moments
 from poolkit.torch.triton.whole import locate, whole
 
 if TYPE_CHECKING:
@@ -333,6 +334,37 @@ def run_locate(task: Task, numbers: Tensor, offsets: Tensor | None, indices: Ten
         like=numbers,
         AXES=tuple(line.axis for line in grid.lines),
         NONE=none_of(offsets),
+        LAST=form.last,
+        WIDE=wide,
+        NEAR=near,
+        ROWS=rows,
+        COLS=cols,
+    )
+
+
+def run_moments(
+    task: Task,
+    mean: Tensor,
+    variance: Tensor,
+    *,
+    root: bool,
+    y: Tensor | None = None,
+    dy: Tensor | None = None,
+    factor: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> None:
+    """Outputs or gradients from windows' moments."""
+    grid, form = task.grid, task.form
+    rows, cols, total, columns, wide, near, programs = _common(task, mean, inputs=False)
+    launch(
+        moments,
+        programs,
+        *(mean, variance, y, dy, factor, shift, task.starts),
+        *(columns, 1, grid.sizes, grid.outs, total, form.run, form.channels, task.places),
+        like=mean,
+        ROOT=root,
+        AXES=tuple(line.axis for line in grid.lines),
+        PARAMS=tuple(task.params),
         LAST=form.last,
         WIDE=wide,
         NEAR=near,

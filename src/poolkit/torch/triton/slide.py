@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from poolkit.torch.triton import back, cores, locals  # noqa: A004  as csrc/locals.hpp
-from poolkit.torch.triton.codes import ALONE, FIXED, NO_EXTRA, NUMBERS, UNDIVIDED, VALUES
+from poolkit.torch.triton.codes import ALONE, FIXED, LEVEL, NO_EXTRA, NUMBERS, UNDIVIDED, VALUES
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Grid
-from poolkit.torch.triton.run import Task, run_back, run_fold, run_locate
+from poolkit.torch.triton.run import Task, run_back, run_fold, run_locate, run_moments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHOOSING = (cores.MAX, cores.MIN, cores.SIZE)
 SEPARABLE = (*CHOOSING, cores.SUM, cores.NORM, cores.CLAMPED, cores.LOG_SUM_EXP, cores.SOFT, locals.MIXED)
+# Those that carry float64 along, which some of Intel's GPUs do not have.
+WIDENED = (locals.VAR, locals.STD)
 
 
 class Step(NamedTuple):
@@ -33,9 +35,10 @@ class Step(NamedTuple):
     logits: Tensor | None = None
 
 
-def by_axis_pays(grid: Grid, core: Any) -> bool:
+def by_axis_pays(grid: Grid, core: Any, device: torch.device) -> bool:
     """Whether a window is large, and its core one that can be carried from axis to axis."""
-    return core in SEPARABLE and not grid.whole and grid.taps > MOST_WRITTEN_OUT and len(grid.pooled) > 1
+    carried = core in SEPARABLE or (core in WIDENED and device.type != "xpu")
+    return carried and not grid.whole and grid.taps > MOST_WRITTEN_OUT and len(grid.pooled) > 1
 
 
 def axes_of(grid: Grid) -> list[int]:
@@ -73,6 +76,8 @@ def forward(
         return _choose(task, x, core, y, offsets, indices)
     if core == locals.MIXED:
         return _mix(task, x, y=y)
+    if core in WIDENED:
+        return _spread(task, x, core, y)
     *early, last = tasks_of(task)
     step = steps(early, x, core, divide)[-1] if early else Step(x)
     if core == cores.SOFT and step.logits is not None:
@@ -161,6 +166,38 @@ def _mix(task: Task, x: Tensor, *, y: Tensor | None = None, lead: Tensor | None 
     run_fold(last, largest, locals.CARRIED_MIXED, y=y, second=lead, carry=mean, carry_mode=VALUES)
 
 
+def _lines(passes: list[Task], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Means, in float64, and variances of what these passes take together."""
+    mean, variance = x, None
+    for each in passes:
+        means, variances = each.room(x, torch.float64), each.room(x)
+        core = locals.LINE if variance is None else locals.CARRIED_LINE
+        mode = ALONE if variance is None else VALUES
+        run_fold(each, mean, core, y=means, first=variances, carry=variance, carry_mode=mode)
+        mean, variance = means, variances
+    assert variance is not None
+    return mean, variance
+
+
+def _widened(passes: list[Task]) -> list[Task]:
+    """After the first one they compute in float64."""
+    return [each if each is passes[0] else each.on(each.grid, wide=True) for each in passes]
+
+
+def _spread(task: Task, x: Tensor, core: Any, y: Tensor | None) -> None:
+    """Var, Std: the variance of lines' means and the mean of their variances."""
+    *early, last = _widened(tasks_of(task))
+    cells, unbiased = task.grid.taps, bool(task.params.mode)
+    if unbiased and not task.grid.full:
+        run_moments(task, *_lines([*early, last], x), root=core == locals.STD, y=y)
+        return
+    up = cells / (cells - 1) if unbiased else 1.0
+    last = last.on(last.grid, params=task.params._replace(level=up), extra_mode=LEVEL)
+    mean, variance = _lines(early, x)
+    final = locals.CARRIED_STD if core == locals.STD else locals.CARRIED_VAR
+    run_fold(last, mean, final, y=y, carry=variance, carry_mode=VALUES)
+
+
 def backward(
     task: Task,
     dy: Tensor,
@@ -189,6 +226,8 @@ def backward(
         return _soft(passes, dy, dx, x)
     if core == locals.MIXED:
         return _mixed(task, dy, dx, x, dextra)
+    if core in WIDENED:
+        return _spread_back(task, dy, dx, x, core)
     logs = core == cores.LOG_SUM_EXP
     found = steps(passes if logs else passes[:-1], x, core, divide)
     for k in range(len(passes) - 1, -1, -1):
@@ -278,3 +317,19 @@ def _mixed(task: Task, dy: Tensor, dx: Tensor, x: Tensor, dextra: Tensor | None)
             rest=rest_of(grid, axis),
         )
         dy, second, chosen, slope = to, more, places, back.sides_slope
+
+
+def _spread_back(task: Task, dy: Tensor, dx: Tensor, x: Tensor, core: Any) -> None:
+    """Var, Std: a cell takes ``factor x - shift`` of its windows; both are summed up axis by axis, in float64."""
+    passes = _widened(tasks_of(task))
+    mean, variance = _lines(passes, x)
+    factor, shift = passes[-1].room(dy), passes[-1].room(dy)
+    run_moments(task, mean, variance, root=core == locals.STD, dy=dy, factor=factor, shift=shift)
+    for each in reversed(passes):
+        if each is passes[0]:
+            wide = each.on(each.grid, wide=True)
+            return run_back(wide, factor, dx, back.line_slope, dy2=shift, x=x)
+        to, more = each.room(dy, inputs=True), each.room(dy, inputs=True)
+        run_back(each, factor, to, back.pair_slope, dy2=shift, dx2=more)
+        factor, shift = to, more
+    return None
