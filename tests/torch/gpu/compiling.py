@@ -17,6 +17,7 @@ from triton_support import arguments
 
 import poolkit as pk
 from poolkit import arrays
+from poolkit.torch import triton
 from poolkit.torch.triton import kernels, run
 from poolkit.window import plan_for
 
@@ -77,6 +78,16 @@ def call(case: Case, reducer: pk.Reducer, dtype: torch.dtype, last: bool) -> Non
         kernels.pool_backward(y, text, starts, x, y, None, None, last, extra)
 
 
+def learned(reducer: pk.Reducer, case: Case, last: bool) -> None:
+    """Backward with the gradient of what stands beside x."""
+    x = torch.rand(2, 3, *case.sizes)
+    x = x.to(memory_format=torch.channels_last) if last else x
+    plan = plan_for(case.window, tuple(x.shape), len(case.sizes), samples=None)
+    x, starts, extra, text = arguments(x, plan, reducer)
+    y = kernels.pool(x, text, starts, extra)
+    kernels.pool_backward_extra(y, text, starts, x, y, None, None, last, extra)
+
+
 def main(target: str, every: int) -> None:
     launcher = Compiler(target)
     run.launch = launcher  # pyright: ignore[reportPrivateUsage]
@@ -85,8 +96,12 @@ def main(target: str, every: int) -> None:
     dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     for j, reducer in enumerate(reducers):
         for i, case in enumerate(windows):
-            if (i + 3 * j) % every == 0 and not (i == 6 and reducer.core == "whole"):
+            if (i + 3 * j) % every == 0 and not (i == 6 and (reducer.draws or isinstance(reducer, triton.SORTED))):
                 call(case, reducer, dtypes[(i + j) % 4], bool(j % 2))
+    run.WORTH = 16  # few cells are worth a program: planes are cut
+    learned(pk.Boltzmann(), Case(pk.Global(), (8, 8)), last=False)
+    learned(pk.Filter((1.0,) * 9), Case(S(3, 2, 1), (8, 8)), last=True)
+    call(Case(S((7, 6), 1, (3, 2)), (9, 11)), pk.Std(unbiased=True), torch.float32, last=False)
     for kernel in launcher.compiled.values():
         text = kernel.asm.get("ptx", "") + kernel.asm.get("amdgcn", "")
         assert text

@@ -275,26 +275,64 @@ def test_layouts_and_empty_batches(reducer: pk.Reducer) -> None:
     assert leaf.grad.shape == leaf.shape
 
 
-@pytest.mark.parametrize(("reducer", "own"), [(pk.Mixed(), True), (pk.GeM(), True), (pk.Boltzmann(), False)])
-def test_gradients_of_the_array_beside_x(reducer: pk.Reducer, own: bool, caplog) -> None:
+LEARNED = [
+    (pk.Mixed(), S(3, 2, 1)),
+    (pk.Mixed(), S((7, 6), 1, (3, 2))),
+    (pk.GeM(), S(3, 2, 1)),
+    (pk.Boltzmann(), S(3, 2, 1)),
+    (pk.Boltzmann(), pk.Global()),
+]
+
+
+def gradients(x: torch.Tensor, extra: torch.Tensor, plan, reducer: pk.Reducer):
+    leaf, beside = x.clone().requires_grad_(), extra.clone().requires_grad_()
+    y, _ = run(leaf, plan, reducer, beside)
+    y.square().sum().backward()
+    return leaf.grad, beside.grad
+
+
+@pytest.mark.parametrize(("reducer", "window"), LEARNED, ids=str)
+def test_gradients_of_the_array_beside_x(reducer: pk.Reducer, window: pk.Window, caplog, monkeypatch) -> None:
+    from poolkit.torch.triton import run as runs
+
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(2, 3, 7, 9, dtype=torch.float64, generator=generator)
-    plan = S(3, 2, 1).plan((7, 9))
+    plan = window.plan((7, 9))
     extra = torch.rand(2, 3, *plan.out_shape, dtype=torch.float64, generator=generator)
-
-    def gradients(x: torch.Tensor, extra: torch.Tensor):
-        leaf, beside = x.clone().requires_grad_(), extra.clone().requires_grad_()
-        y, _ = run(leaf, plan, reducer, beside)
-        y.square().sum().backward()
-        return leaf.grad, beside.grad
-
+    extra.view(-1)[::4], extra.view(-1)[1::4] = 0.0, 1.0
+    if isinstance(reducer, pk.GeM):
+        extra += 0.5
+    if isinstance(reducer, pk.Boltzmann):
+        extra = extra * 2 - 1
+    monkeypatch.setattr(runs, "WORTH", 20)
     triton._tell.cache_clear()
-    want = by_cpu(gradients, x, extra)
+    want = by_cpu(gradients, x, extra, plan, reducer)
     for last in (False, True):
         laid = [t.contiguous(memory_format=torch.channels_last) if last else t for t in (x, extra)]
-        for mine, right in zip(gradients(*(t.to(DEVICE) for t in laid)), want, strict=True):
+        for mine, right in zip(gradients(*(t.to(DEVICE) for t in laid), plan, reducer), want, strict=True):
             torch.testing.assert_close(mine.cpu(), right, rtol=1e-10, atol=1e-11, check_device=False)
-    assert bool(caplog.records) != own
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("window", "channels"), [(S(3, 2, 1), 1), (S((2, 3), (1, 2), (1, 2), (2, 3), True), 3), (S((7, 9)), 3)], ids=str
+)
+def test_gradients_of_filters(window: pk.Sliding, channels: int, caplog, monkeypatch) -> None:
+    from poolkit.torch.triton import grid
+
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 3, 7, 9, dtype=torch.float64, generator=generator)
+    plan = window.plan((7, 9))
+    weights = torch.rand(channels, plan.axes[0].kernel * plan.axes[1].kernel, dtype=torch.float64, generator=generator)
+    reducer = pk.Filter((1.0,) * weights.shape[1])
+    triton._tell.cache_clear()
+    want = by_cpu(gradients, x, weights, plan, reducer)
+    for last, bytes_ in ((False, 2048), (True, 512), (False, 512)):
+        monkeypatch.setattr(grid, "TILE_BYTES", bytes_)
+        laid = x.contiguous(memory_format=torch.channels_last) if last else x
+        for mine, right in zip(gradients(laid.to(DEVICE), weights.to(DEVICE), plan, reducer), want, strict=True):
+            torch.testing.assert_close(mine.cpu(), right, rtol=1e-10, atol=1e-11, check_device=False)
+    assert not caplog.records
 
 
 FALLS = [

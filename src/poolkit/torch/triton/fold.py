@@ -19,6 +19,7 @@ from poolkit.torch.triton.plan import STARTS, interval, padded_count, skipped, t
 NUMBERS = tl.constexpr(codes.NUMBERS)
 VALUES = tl.constexpr(codes.VALUES)
 WEIGHTS = tl.constexpr(codes.WEIGHTS)
+OWN = tl.constexpr(codes.OWN)
 
 TAPS = tl.constexpr(codes.TAPS)
 PADDED = tl.constexpr(codes.PADDED)
@@ -84,6 +85,8 @@ def step(
     elif CARRY == WEIGHTS:
         k = ((first_tap[0] + kd) * AXES[1][1] + first_tap[1] + kh) * AXES[2][1] + first_tap[2] + kw
         c = tl.load(extra + beside + k, mask=valid, other=0).to(ACC)
+    elif CARRY == OWN:
+        c = tl.load(extra + beside, mask=valid, other=0).to(ACC)
     return ACCUMULATE(PASS, state, v, valid, number, c, n, PARAMS)
 
 
@@ -116,6 +119,8 @@ def fold(
         base = base + lane
     n = (nd * nh * nw).to(ACC)
     beside = plane % channels * weights
+    if CARRY == OWN:
+        beside = out if EXTRA == EACH else out * 0
     first_tap = (skipped(od, AXES[0]), skipped(oh, AXES[1]), skipped(ow, AXES[2]))
     e = own_number(extra, out, live, EXTRA, PARAMS, ACC)
 

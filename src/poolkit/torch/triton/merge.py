@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from poolkit.torch.triton import codes
-from poolkit.torch.triton.fold import FIXED, NUMBERS, PADDED, TAPS, VALUES, own_number, put
+from poolkit.torch.triton.fold import FIXED, NUMBERS, OWN, PADDED, TAPS, VALUES, own_number, put
 
 PIECE = tl.constexpr(codes.PIECE)
 JOIN = tl.constexpr(codes.JOIN)
@@ -38,7 +38,7 @@ def widened(state, shape: tl.constexpr):
 
 @triton.jit
 def taps(
-    state, x, carry, at, begin, end, lane, run, live, n, rest, PASS: tl.constexpr, ACCUMULATE: tl.constexpr,
+    state, x, carry, at, begin, end, lane, run, live, n, e, rest, PASS: tl.constexpr, ACCUMULATE: tl.constexpr,
     CARRY: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Taps begin .. end of every plane of the tile taken into the state."""
@@ -54,6 +54,8 @@ def taps(
             number = t * rest + tl.load(carry + to, mask=valid, other=0)
         elif CARRY == VALUES:
             c = tl.load(carry + to, mask=valid, other=0).to(ACC)
+        elif CARRY == OWN:
+            c = e
         state = ACCUMULATE(PASS, state, v, valid, number, c, n, PARAMS)
     return state
 
@@ -134,7 +136,8 @@ def merge(
             if PASS > 0:
                 state = widened(state, (ROWS, COLS))
             state = taps(
-                state, x, carry, at, begin, end, lane, run, live, n, rest, PASS, ACCUMULATE, CARRY, PARAMS, ACC, LANES,
+                state, x, carry, at, begin, end, lane, run, live, n, e, rest, PASS, ACCUMULATE, CARRY, PARAMS, ACC,
+                LANES,
             )  # fmt: skip
             state = JOIN_LANES(PASS, state, lane, AXIS)
     if STAGE == PIECE:
@@ -149,7 +152,7 @@ def merge(
         if LOOK:  # noqa: SIM102  a constant before what only the GPU knows
             if tl.max(tl.max((far & live).to(tl.int32), 1), 0) > 0:
                 again = taps(
-                    widened(state, (ROWS, COLS)), x, carry, at, size * 0, size, lane, run, live, n, rest, PASSES,
+                    widened(state, (ROWS, COLS)), x, carry, at, size * 0, size, lane, run, live, n, e, rest, PASSES,
                     ACCUMULATE, CARRY, PARAMS, ACC, LANES,
                 )  # fmt: skip
                 value, one, two, far = FINISH(True, JOIN_LANES(PASSES, again, lane, AXIS), n, divisor, e, PARAMS)

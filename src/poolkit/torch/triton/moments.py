@@ -43,10 +43,7 @@ def moments(
         tl.store(y + out, value.to(y.dtype.element_ty), mask=live)
     if dy is not None:
         g = tl.load(dy + out, mask=live, other=0).to(tl.float64)
-        if ROOT:
-            # 0 for a window of equal cells, by agreement.
-            g = tl.where(value == 0, 0, g / (by * tl.where(value == 0, 1, value)))
-        else:
-            g = 2 * g / by
+        # A root's is 0 for a window of equal cells, by agreement.
+        g = tl.where(value == 0, 0, g / (by * tl.where(value == 0, 1, value))) if ROOT else 2 * g / by
         tl.store(factor + out, g, mask=live)
         tl.store(shift + out, g * tl.load(mean + out, mask=live, other=0), mask=live)

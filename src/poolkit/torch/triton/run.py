@@ -14,6 +14,7 @@ import triton.language as tl
 from poolkit.torch.triton import codes
 from poolkit.torch.triton import grid as grids
 from poolkit.torch.triton.back import back
+from poolkit.torch.triton.filters import products
 from poolkit.torch.triton.fold import fold
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Form, Grid, launch, power_of_two, tile_of
 from poolkit.torch.triton.merge import merge
@@ -371,3 +372,32 @@ def run_moments(
         ROWS=rows,
         COLS=cols,
     )
+
+
+def run_products(task: Task, x: Tensor, dy: Tensor, dextra: Tensor) -> None:
+    """The gradient of a filter's weights, ``[planes, weights]``."""
+    grid, form = task.grid, task.form
+    cells, places, planes, taps = math.prod(grid.sizes), math.prod(grid.outs), form.samples * form.run, dextra.shape[1]
+    numbers = grids.TILE_BYTES * 2 // dy.element_size()
+    if form.last:
+        cols = min(power_of_two(form.run), 32)
+        rows, columns = min(max(numbers // cols, 1), power_of_two(places)), -(-form.run // cols)
+        pieces, blocks = -(-places // rows), form.samples * columns
+    else:
+        cols = min(power_of_two(places), numbers)
+        rows, columns = min(max(numbers // cols, 1), power_of_two(planes)), 1
+        pieces, blocks = -(-places // cols), -(-planes // rows)
+    sums = x.new_empty((pieces, taps, planes), dtype=task.dtype)
+    launch(
+        products,
+        blocks * pieces,
+        *(x, dy, sums, task.starts, planes, form.run, cells, places, pieces, columns, taps),
+        *(grid.sizes, grid.outs, task.places),
+        like=x,
+        AXES=tuple(line.axis for line in grid.lines),
+        ACC=task.acc,
+        LAST=form.last,
+        ROWS=rows,
+        COLS=cols,
+    )
+    dextra.copy_(sums.sum(0).T)
