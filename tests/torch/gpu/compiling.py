@@ -98,10 +98,11 @@ def main(target: str, every: int) -> None:
         for i, case in enumerate(windows):
             if (i + 3 * j) % every == 0 and not (i == 6 and (reducer.draws or isinstance(reducer, triton.SORTED))):
                 call(case, reducer, dtypes[(i + j) % 4], bool(j % 2))
-    run.WORTH = 16  # few cells are worth a program: planes are cut
+    run.WORTH = run.LONG = 16  # few cells are worth a program: planes and windows are cut
     learned(pk.Boltzmann(), Case(pk.Global(), (8, 8)), last=False)
     learned(pk.Filter((1.0,) * 9), Case(S(3, 2, 1), (8, 8)), last=True)
     call(Case(S((7, 6), 1, (3, 2)), (9, 11)), pk.Std(unbiased=True), torch.float32, last=False)
+    call(Case(pk.Adaptive((2, 3)), (13, 15)), pk.GeM(), torch.bfloat16, last=True)
     for kernel in launcher.compiled.values():
         text = kernel.asm.get("ptx", "") + kernel.asm.get("amdgcn", "")
         assert text

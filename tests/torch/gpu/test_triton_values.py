@@ -164,6 +164,35 @@ def test_few_long_windows_are_cut_into_pieces(case: Case, reducer: pk.Reducer, l
     assert codes.JOIN in stages or case.sizes != (15, 17)
 
 
+SPLIT = [Case(pk.Adaptive((2, 3)), (13, 15)), Case(S(45, 10, 20, 2), (91,)), Case(LARGE[4].window, (13, 15))]
+
+
+def splits():
+    for i, case in enumerate(SPLIT):
+        for j, reducer in enumerate([*CUT, pk.Stochastic(sample=False), pk.Lp(float("inf"))]):
+            for last in (False, True):
+                if not INTERPRETED or (i + j) % 2 == last:
+                    yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
+
+
+@pytest.mark.parametrize(("case", "reducer", "last"), list(splits()))
+def test_few_large_windows_are_cut_into_pieces(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+    from poolkit.torch.triton import run as runs
+    from poolkit.torch.triton import slide
+
+    programs = []
+
+    def launch(kernel, number, *arguments, make=runs.launch, **constants):
+        programs.append(kernel)
+        make(kernel, number, *arguments, **constants)
+
+    monkeypatch.setattr(slide, "by_axis_pays", lambda *_: False)
+    monkeypatch.setattr(runs, "LONG", 8)
+    monkeypatch.setattr(runs, "launch", launch)
+    check(case, reducer, "float32", last)
+    assert runs.split in programs
+
+
 @pytest.mark.parametrize("last", [False, True], ids=["planar", "channels-last"])
 @pytest.mark.parametrize("reducer", [pk.Max(), pk.Soft(), pk.Median()], ids=repr)
 def test_many_small_tiles_and_wide_numbers(reducer: pk.Reducer, last: bool, monkeypatch) -> None:

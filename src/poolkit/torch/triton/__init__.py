@@ -1,8 +1,8 @@
 """The operators as Triton kernels, for tensors on a GPU: the loops of csrc/ under the same names.
 
 The modules stand beside those of csrc/: `plan`, `grid`, `cores`, `fold`, `merge`, `slide`, `whole`, `order`, `locals`,
-`back`, `kernels`; `moments` and `filters` are of GPUs only. None of them is imported before a tensor on a GPU is
-pooled: poolkit does not depend on Triton, which comes with torch's builds for GPUs. Without it, and for what has no
+`back`, `kernels`; `split`, `moments` and `filters` are of GPUs only. None of them is imported before a tensor on a GPU
+is pooled: poolkit does not depend on Triton, which comes with torch's builds for GPUs. Without it, and for what has no
 kernel, the compositions of `poolkit.torch.composite` do the work, and a line of the log says why, once.
 """
 

@@ -19,6 +19,7 @@ from poolkit.torch.triton.fold import fold
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Form, Grid, launch, power_of_two, tile_of
 from poolkit.torch.triton.merge import merge
 from poolkit.torch.triton.moments import moments
+from poolkit.torch.triton.split import split
 from poolkit.torch.triton.whole import locate, whole
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ NONE = {torch.uint8: 2**8 - 1, torch.int16: 2**16 - 1, torch.int32: 2**31 - 1}
 # Programs that keep a large GPU busy, and taps that are worth a program of their own.
 BUSY, WORTH = 1024, 8192
 MOST_PIECES = 128
+# The same of loops over the taps of a tile of windows.
+FEW, LONG = 128, 512
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ def run_fold(
     like = next(t for t in (y, first, second, offsets, indices) if t is not None)
     if carry_mode != codes.WEIGHTS and _merges(task, like):
         return _run_merge(task, x, core, divide, like, (y, offsets, indices, first, second), carry, carry_mode, rest)
+    if grid.taps >= 2 * LONG and _common(task, like, inputs=False)[-1] < FEW:
+        return _run_split(
+            task, x, core, divide, like, (y, offsets, indices, first, second), carry, carry_mode, rest, weights
+        )
     core = core.twice or core
     rows, cols, total, columns, wide, near, programs = _common(task, like, inputs=False)
     launch(
@@ -195,9 +202,7 @@ def _run_merge(
     planes = samples * run
     parts: tuple[Tensor | None, ...] = (None,) * 4
     if pieces > 1:
-        second_ = torch.int32 if core.identity.__name__ == "lowest" else task.dtype
-        kinds = (task.dtype, second_, task.dtype, task.dtype)
-        parts = tuple(x.new_empty(core.passes * planes * pieces, dtype=kind) for kind in kinds)
+        parts = _parts(task, x, core, core.passes * planes * pieces)
     padded = math.prod(line.padded for line in task.grid.lines if line.whole)
     nothing = (None,) * 5
     # Of the joins, lanes are the pieces.
@@ -228,6 +233,70 @@ def _run_merge(
             COLS=tile[1],
         )
     return None
+
+
+def _run_split(
+    task: Task,
+    x: Tensor,
+    core: Core,
+    divide: int,
+    like: Tensor,
+    results: tuple[Tensor | None, ...],
+    carry: Tensor | None,
+    carry_mode: int,
+    rest: int,
+    weights: int,
+) -> None:
+    """As `fold`, with the taps of few large windows cut into pieces."""
+    grid, form = task.grid, task.form
+    rows, cols, total, columns, wide, near, programs = _common(task, like, inputs=False)
+    if programs == 0:
+        return
+    pieces = min(-(-BUSY // programs), grid.taps // LONG, MOST_PIECES)
+    piece = -(-grid.taps // pieces)
+    pieces = -(-grid.taps // piece)
+    outputs = form.samples * math.prod(grid.outs) * form.run
+    parts = _parts(task, x, core, outputs * (pieces + 1))
+    span = power_of_two(pieces)
+    # A join has its pieces in the lanes, and tiles of one output beside each other.
+    lanes = form.run if form.last else grid.outs[2]
+    few = min(power_of_two(total), max(grids.TILE_BYTES // like.element_size() // span, 1))
+    joins = (few, 1, lanes, few <= grid.outs[2 if form.last else 1], -(-total // few) * lanes)
+    for number in range(core.passes):
+        for stage, tile in ((codes.PIECE, (rows, cols, columns, near, programs * pieces)), (codes.JOIN, joins)):
+            rows_, cols_, columns_, near_, programs_ = tile
+            launch(
+                split,
+                programs_,
+                *(x, carry, *results, task.extra, task.starts, *parts),
+                *(columns_, 1, grid.sizes, grid.outs, total, form.run, form.channels, math.prod(grid.sizes) * form.run),
+                *(task.places, grid.sides, rest, weights, outputs, piece, pieces),
+                like=x,
+                **_functions(core),
+                JOIN_LANES=core.lanes,
+                LOOK=core.look,
+                AXES=tuple(line.axis for line in grid.lines),
+                DIVIDE=divide,
+                CARRY=carry_mode,
+                EXTRA=task.extra_mode,
+                PARAMS=tuple(task.params),
+                ACC=task.acc,
+                NONE=none_of(results[1]),
+                LAST=form.last,
+                WIDE=wide,
+                NEAR=near_,
+                STAGE=stage,
+                PASS=number,
+                SPAN=span,
+                ROWS=rows_,
+                COLS=cols_,
+            )
+
+
+def _parts(task: Task, x: Tensor, core: Core, number: int) -> tuple[Tensor, ...]:
+    """Room for so many states."""
+    second = torch.int32 if core.identity.__name__ == "lowest" else task.dtype
+    return tuple(x.new_empty(number, dtype=kind) for kind in (task.dtype, second, task.dtype, task.dtype))
 
 
 def run_back(
