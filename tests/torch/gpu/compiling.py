@@ -18,7 +18,8 @@ from triton_support import arguments
 
 import poolkit as pk
 from poolkit import arrays
-from poolkit.torch.triton import kernels, run
+from poolkit.torch import triton
+from poolkit.torch.triton import kernels, run, small
 from poolkit.window import plan_for
 
 TARGETS = {
@@ -83,18 +84,33 @@ def call(case: Case, reducer: pk.Reducer, dtype: torch.dtype, last: bool) -> Non
         kernels.pool_backward(y, text, starts, x, y, None, None, last, extra)
 
 
+def learned(reducer: pk.Reducer, case: Case, last: bool) -> None:
+    """Backward with the gradient of what stands beside x."""
+    x = torch.rand(2, 3, *case.sizes)
+    x = x.to(memory_format=torch.channels_last) if last else x
+    plan = plan_for(case.window, tuple(x.shape), len(case.sizes), samples=None)
+    x, starts, extra, text = arguments(x, plan, reducer)
+    y = kernels.pool(x, text, starts, extra)
+    kernels.pool_backward_extra(y, text, starts, x, y, None, None, last, extra)
+
+
 def main(target: str, every: int) -> None:
     launcher = Compiler(target)
-    run.launch = launcher  # pyright: ignore[reportPrivateUsage]
+    run.launch = small.launch = launcher  # pyright: ignore[reportPrivateUsage]
     reducers = [reducer for reducer in [*REDUCERS, *DRAWN] if not isinstance(reducer, pk.Ada)]
     windows = [*CASES[14:16], *CASES[18:20], CASES[27], CASES[32], Case(S((7, 6), 1, (3, 2)), (9, 11))]
     dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     for j, reducer in enumerate(reducers):
         for i, case in enumerate(windows):
-            if (i + 3 * j) % every == 0 and not (i == 6 and reducer.core == "whole"):
+            if (i + 3 * j) % every == 0 and not (i == 6 and (reducer.draws or isinstance(reducer, triton.SORTED))):
                 call(case, reducer, dtypes[(i + j) % 4], bool(j % 2))
     call(Case(S((7, 6), 1, (3, 2)), (9, 11)), pk.Stochastic("softmax"), torch.float32, False)
     assert launcher.exact
+    run.WORTH = run.LONG = 16  # few cells are worth a program: planes and windows are cut
+    learned(pk.Boltzmann(), Case(pk.Global(), (8, 8)), last=False)
+    learned(pk.Filter((1.0,) * 9), Case(S(3, 2, 1), (8, 8)), last=True)
+    call(Case(S((7, 6), 1, (3, 2)), (9, 11)), pk.Std(unbiased=True), torch.float32, last=False)
+    call(Case(pk.Adaptive((2, 3)), (13, 15)), pk.GeM(), torch.bfloat16, last=True)
     for name, kernel in launcher.compiled.items():
         text = kernel.asm.get("ptx", "") + kernel.asm.get("amdgcn", "")
         assert text

@@ -126,6 +126,52 @@ def test_nothing_overflows_on_the_way(size: float, window: pk.Window, reducer: p
     torch.testing.assert_close(pool(x, window, reducer).cpu(), want, rtol=1e-6, atol=0)
 
 
+CUT = [pk.Mean(), pk.Lp(3), pk.Soft(-2.0), pk.Boltzmann(), pk.Mixed(), pk.Var(unbiased=True), pk.Std(), pk.GeM()]
+
+
+@pytest.mark.parametrize("window", [pk.Global(), S(60, 39)], ids=str)
+def test_pieces_hold_what_a_whole_window_holds(window: pk.Window, monkeypatch) -> None:
+    """Sums that overflow, cells far from zero, NaN and infinities: as in one piece, and as exact."""
+    from poolkit.torch.triton import run as runs
+
+    x = np.random.default_rng(2).uniform(-1, 1, (1, 6, 99))
+    x[0, 0], x[0, 1] = 3e38, 1e-36
+    x[0, 2] += 1e4
+    x[0, 3, 50], x[0, 4, 50], x[0, 5, 40] = np.nan, np.inf, -np.inf
+    x = x.astype(np.float32)
+    plan = window.plan((99,))
+    want = {reducer: run(tensor(x), plan, reducer)[0] for reducer in CUT}
+    for name, number in (("WORTH", 20), ("LONG", 20), ("BUSY", 64)):
+        monkeypatch.setattr(runs, name, number)
+    for j, reducer in enumerate(CUT):
+        y, _ = run(tensor(x, last=j % 2), plan, reducer)
+        tolerance = 1e-4 if reducer in (pk.Var(unbiased=True), pk.Std()) else 3e-6
+        torch.testing.assert_close(y, want[reducer], rtol=tolerance, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("reducer", [pk.Var(), pk.Std(unbiased=True)], ids=repr)
+def test_large_windows_vary_far_from_zero(reducer: pk.Reducer) -> None:
+    """Axis by axis nothing of float32 is lost, and equal cells have neither a spread nor a slope."""
+    x = np.random.default_rng(4).uniform(-1, 1, (1, 3, 20, 21)) + 1e4
+    x[0, 1], x[0, 2] = 0.1, 3e38
+    leaf = tensor(x.astype(np.float32)).requires_grad_()
+    far = leaf.detach()[:, :1].double().cpu().requires_grad_()
+    y, _ = run(leaf, S(9, 3, 4).plan((20, 21)), reducer)
+    y.backward(torch.ones_like(y))
+
+    def exact(x: torch.Tensor):
+        y, _ = run(x, S(9, 3, 4).plan((20, 21)), reducer)
+        return y, torch.autograd.grad(y, x, torch.ones_like(y))[0]
+
+    want, gradient = by_cpu(lambda: exact(far))
+    assert_close(array(y[:, :1]), array(want), 2e-7, 0.5)
+    assert_close(array(leaf.grad[:, :1]), array(gradient), 2e-7, 0.05)
+    assert y[:, 1].eq(0).all()
+    assert leaf.grad[:, 1].abs().max() < 1e-6
+    assert not y[:, 2].isnan().any()
+    assert not leaf.grad[:, 1:].isnan().any()
+
+
 class Fence:
     """Allocates between bands of poison, and tells whether they still hold it."""
 
@@ -249,26 +295,64 @@ def test_layouts_and_empty_batches(reducer: pk.Reducer) -> None:
     assert leaf.grad.shape == leaf.shape
 
 
-@pytest.mark.parametrize(("reducer", "own"), [(pk.Mixed(), True), (pk.GeM(), True), (pk.Boltzmann(), False)])
-def test_gradients_of_the_array_beside_x(reducer: pk.Reducer, own: bool, caplog) -> None:
+LEARNED = [
+    (pk.Mixed(), S(3, 2, 1)),
+    (pk.Mixed(), S((7, 6), 1, (3, 2))),
+    (pk.GeM(), S(3, 2, 1)),
+    (pk.Boltzmann(), S(3, 2, 1)),
+    (pk.Boltzmann(), pk.Global()),
+]
+
+
+def gradients(x: torch.Tensor, extra: torch.Tensor, plan, reducer: pk.Reducer):
+    leaf, beside = x.clone().requires_grad_(), extra.clone().requires_grad_()
+    y, _ = run(leaf, plan, reducer, beside)
+    y.square().sum().backward()
+    return leaf.grad, beside.grad
+
+
+@pytest.mark.parametrize(("reducer", "window"), LEARNED, ids=str)
+def test_gradients_of_the_array_beside_x(reducer: pk.Reducer, window: pk.Window, caplog, monkeypatch) -> None:
+    from poolkit.torch.triton import run as runs
+
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(2, 3, 7, 9, dtype=torch.float64, generator=generator)
-    plan = S(3, 2, 1).plan((7, 9))
+    plan = window.plan((7, 9))
     extra = torch.rand(2, 3, *plan.out_shape, dtype=torch.float64, generator=generator)
-
-    def gradients(x: torch.Tensor, extra: torch.Tensor):
-        leaf, beside = x.clone().requires_grad_(), extra.clone().requires_grad_()
-        y, _ = run(leaf, plan, reducer, beside)
-        y.square().sum().backward()
-        return leaf.grad, beside.grad
-
+    extra.view(-1)[::4], extra.view(-1)[1::4] = 0.0, 1.0
+    if isinstance(reducer, pk.GeM):
+        extra += 0.5
+    if isinstance(reducer, pk.Boltzmann):
+        extra = extra * 2 - 1
+    monkeypatch.setattr(runs, "WORTH", 20)
     triton._tell.cache_clear()
-    want = by_cpu(gradients, x, extra)
+    want = by_cpu(gradients, x, extra, plan, reducer)
     for last in (False, True):
         laid = [t.contiguous(memory_format=torch.channels_last) if last else t for t in (x, extra)]
-        for mine, right in zip(gradients(*(t.to(DEVICE) for t in laid)), want, strict=True):
+        for mine, right in zip(gradients(*(t.to(DEVICE) for t in laid), plan, reducer), want, strict=True):
             torch.testing.assert_close(mine.cpu(), right, rtol=1e-10, atol=1e-11, check_device=False)
-    assert bool(caplog.records) != own
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("window", "channels"), [(S(3, 2, 1), 1), (S((2, 3), (1, 2), (1, 2), (2, 3), True), 3), (S((7, 9)), 3)], ids=str
+)
+def test_gradients_of_filters(window: pk.Sliding, channels: int, caplog, monkeypatch) -> None:
+    from poolkit.torch.triton import grid
+
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 3, 7, 9, dtype=torch.float64, generator=generator)
+    plan = window.plan((7, 9))
+    weights = torch.rand(channels, plan.axes[0].kernel * plan.axes[1].kernel, dtype=torch.float64, generator=generator)
+    reducer = pk.Filter((1.0,) * weights.shape[1])
+    triton._tell.cache_clear()
+    want = by_cpu(gradients, x, weights, plan, reducer)
+    for last, bytes_ in ((False, 2048), (True, 512), (False, 512)):
+        monkeypatch.setattr(grid, "TILE_BYTES", bytes_)
+        laid = x.contiguous(memory_format=torch.channels_last) if last else x
+        for mine, right in zip(gradients(laid.to(DEVICE), weights.to(DEVICE), plan, reducer), want, strict=True):
+            torch.testing.assert_close(mine.cpu(), right, rtol=1e-10, atol=1e-11, check_device=False)
+    assert not caplog.records
 
 
 FALLS = [

@@ -90,11 +90,13 @@ LARGE = [
     Case(pk.Adaptive((2, 3)), (14, 16)),
     Case(pk.Fractional(output_size=(2, 2), style="tensorflow"), (13, 15)),
 ]
+CARRIED = [pk.Max(), pk.Min(), *ADDING, pk.Lp(float("inf")), *SMOOTH]
+CARRIED += [pk.Mixed(0.3), pk.Var(), pk.Var(unbiased=True), pk.Std()]
 
 
 def passes():
     for i, case in enumerate(LARGE):
-        for j, reducer in enumerate([pk.Max(), pk.Min(), *ADDING, pk.Lp(float("inf")), *SMOOTH]):
+        for j, reducer in enumerate(CARRIED):
             for dtype in ("float32", "float64"):
                 for last in (False, True):
                     if not INTERPRETED or ((i + j) % 5 == 0 and (dtype == "float32") == last == (j % 2)):
@@ -111,14 +113,84 @@ def test_large_windows_go_axis_by_axis(case: Case, reducer: pk.Reducer, dtype: s
     assert tasks
 
 
-@pytest.mark.parametrize("reducer", [pk.Max(), pk.Mean(), pk.Lp(3), pk.LogSumExp(), pk.Soft(-2.0)], ids=repr)
-@pytest.mark.parametrize("last", [False, True], ids=["planar", "channels-last"])
-def test_whole_planes_are_cut_into_pieces(reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+CUT = [
+    pk.Max(),
+    pk.Mean(),
+    pk.Lp(3),
+    pk.Soft(-2.0),
+    pk.Boltzmann(),
+    pk.Mixed(),
+    pk.Var(unbiased=True),
+    pk.Std(),
+    pk.GeM(),
+]
+LINES = [
+    Case(S((13, 15), 1, 2), (9, 11)),  # padding
+    Case(S((40, 1)), (40, 3)),
+    Case(pk.Adaptive((3, 1)), (3, 70)),
+    Case(S((3, 40)), (6, 40)),  # the second pass over the rows, with what the first one carries
+]
+
+
+def pieces():
+    """Whole planes with every core, and long lines with some."""
+    for j, reducer in enumerate([*CUT, pk.Stochastic(sample=False)]):
+        for last in (False, True):
+            if not INTERPRETED or j % 2 == last:
+                yield pytest.param(Case(pk.Global(), (15, 17)), reducer, last, id=f"global-{reducer!r}-{last}")
+    for i, case in enumerate(LINES):
+        for j, reducer in enumerate([*CUT[:4], pk.Min()]):
+            for last in (False, True):
+                if not INTERPRETED or (i + j) % 2 == last:
+                    yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
+
+
+@pytest.mark.parametrize(("case", "reducer", "last"), list(pieces()))
+def test_few_long_windows_are_cut_into_pieces(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+    from poolkit.torch.triton import codes
     from poolkit.torch.triton import run as runs
+
+    stages = []
+
+    def launch(kernel, programs, *arguments, make=runs.launch, **constants):
+        stages.append(constants.get("STAGE"))
+        make(kernel, programs, *arguments, **constants)
 
     monkeypatch.setattr(runs, "WORTH", 40)
     monkeypatch.setattr(runs, "BUSY", 64)
-    check(Case(pk.Global(), (15, 17)), reducer, "float32", last)
+    monkeypatch.setattr(runs, "launch", launch)
+    check(case, reducer, "float32", last)
+    assert codes.WHOLE in stages or codes.JOIN in stages
+    assert codes.JOIN in stages or case.sizes != (15, 17)
+
+
+SPLIT = [Case(pk.Adaptive((2, 3)), (13, 15)), Case(S(45, 10, 20, 2), (91,)), Case(LARGE[4].window, (13, 15))]
+
+
+def splits():
+    for i, case in enumerate(SPLIT):
+        for j, reducer in enumerate([*CUT, pk.Stochastic(sample=False), pk.Lp(float("inf"))]):
+            for last in (False, True):
+                if not INTERPRETED or (i + j) % 2 == last:
+                    yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
+
+
+@pytest.mark.parametrize(("case", "reducer", "last"), list(splits()))
+def test_few_large_windows_are_cut_into_pieces(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+    from poolkit.torch.triton import run as runs
+    from poolkit.torch.triton import slide
+
+    programs = []
+
+    def launch(kernel, number, *arguments, make=runs.launch, **constants):
+        programs.append(kernel)
+        make(kernel, number, *arguments, **constants)
+
+    monkeypatch.setattr(slide, "by_axis_pays", lambda *_: False)
+    monkeypatch.setattr(runs, "LONG", 8)
+    monkeypatch.setattr(runs, "launch", launch)
+    check(case, reducer, "float32", last)
+    assert runs.split in programs
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["planar", "channels-last"])

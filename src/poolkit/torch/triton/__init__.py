@@ -1,9 +1,9 @@
 """The operators as Triton kernels, for tensors on a GPU: the loops of csrc/ under the same names.
 
 The modules stand beside those of csrc/: `plan`, `grid`, `cores`, `fold`, `merge`, `slide`, `whole`, `order`, `locals`,
-`back`, `kernels`. None of them is imported before a tensor on a GPU is pooled: poolkit does not depend on Triton, which
-comes with torch's builds for GPUs. Without it, and for what has no kernel, the compositions of
-`poolkit.torch.composite` do the work, and a line of the log says why, once.
+`back`, `kernels`; `split`, `moments` and `filters` are of GPUs only. None of them is imported before a tensor on a GPU
+is pooled: poolkit does not depend on Triton, which comes with torch's builds for GPUs. Without it, and for what has no
+kernel, the compositions of `poolkit.torch.composite` do the work, and a line of the log says why, once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ KEYS = ("CUDA", "XPU")
 FOLDED = (Max, Min, Sum, Mean, Lp, PowerMean, RMS, LogSumExp, Soft, Mixed, Var, Std, Boltzmann, GeM, Filter, Stochastic)
 SORTED = (Median, Quantile, TopKMean, RankMean, Ordinal, RankStochastic, MaxDrop)
 MOST_WHOLE = 32  # cells of a window in registers
-_LEARNED = (Mixed, GeM)
+_LEARNED = (Mixed, GeM, Boltzmann, Filter)
 
 _log = logging.getLogger("poolkit.triton")
 

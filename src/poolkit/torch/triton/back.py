@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 
 from poolkit.torch.triton.atoms import divided, magnitude, power
-from poolkit.torch.triton.fold import FIXED, PADDED, TAPS, WEIGHTS, own_number
-from poolkit.torch.triton.plan import interval, padded_count, skipped, tile, transposed
+from poolkit.torch.triton.fold import PADDED, WEIGHTS, divisor_of, own_number
+from poolkit.torch.triton.plan import interval, skipped, tile, transposed
 
 
 @triton.jit
@@ -97,6 +97,24 @@ def mixed_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: t
 
 
 @triton.jit
+def mixed_sides_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Both shares beside each other, for the axes that are left."""
+    return dy * divided(1 - e, n), tl.where(chosen == number, dy * e, 0)
+
+
+@triton.jit
+def sides_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """The mean's share in dy, the maximum's in `second`."""
+    return divided(dy, n), tl.where(chosen == number, second, 0)
+
+
+@triton.jit
+def joined_sides_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Their sum."""
+    return divided(dy, n) + tl.where(chosen == number, second, 0), second
+
+
+@triton.jit
 def degrees(n, PARAMS: tl.constexpr):
     """What a variance divides by."""
     if PARAMS[7] == 1:
@@ -116,6 +134,18 @@ def std_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.
     """Std: 0 for a window of equal cells, by agreement."""
     slope = divided(divided(x - a, degrees(n, PARAMS)), tl.where(y == 0, 1, y))
     return dy * tl.where(y == 0, 0, slope), second
+
+
+@triton.jit
+def pair_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Sums of both."""
+    return dy, second
+
+
+@triton.jit
+def line_slope(dy, x, y, a, number, chosen, e, c, n, divisor, second, PARAMS: tl.constexpr):
+    """Var, Std axis by axis, of what `poolkit.torch.triton.moments` gave: in float64, where nothing cancels."""
+    return dy * x - second, second
 
 
 @triton.jit
@@ -195,16 +225,9 @@ def give(
     number = (td * sides[1] + th) * sides[2] + tw
     n = (nd * nh * nw).to(ACC)
     n = tl.where(valid, n, 1)
-    divisor = n * 0 + 1
-    if DIVIDE == TAPS:
-        divisor = n
-    elif DIVIDE == PADDED:
-        pd = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], valid, AXES, 0)
-        ph = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], valid, AXES, 1)
-        pw = padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], valid, AXES, 2)
-        divisor = tl.where(valid, (pd * ph * pw).to(ACC), 1)
-    elif DIVIDE == FIXED:
-        divisor = divisor * PARAMS[3]
+    divisor = divisor_of(n, od, oh, ow, sizes, outs, starts, row, row_starts, valid, DIVIDE, AXES, PARAMS, ACC)
+    if DIVIDE == PADDED:
+        divisor = tl.where(valid, divisor, 1)
     c = cv
     if CARRY == WEIGHTS:
         fd = skipped(od, AXES, 0) + td

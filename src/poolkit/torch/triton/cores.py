@@ -53,6 +53,13 @@ def logits(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
 
 
 @triton.jit
+def carried_logits(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """The same of cells that are logits themselves."""
+    z = tl.zeros(shape, ACC)
+    return tl.full(shape, float("-inf"), ACC), z, z, z + 1
+
+
+@triton.jit
 def sharpened(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
     """The same with a sharpness for each output."""
     z = tl.zeros(shape, ACC)
@@ -317,6 +324,48 @@ def boltzmann_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.conste
 
 
 @triton.jit
+def plain_logits(shape, e, PARAMS: tl.constexpr, ACC: tl.constexpr):
+    """The largest logit, and three sums."""
+    z = tl.zeros(shape, ACC)
+    return tl.full(shape, float("-inf"), ACC), z, z, z
+
+
+@triton.jit
+def learned_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
+    """Boltzmann with its derivative by the sharpness, which is c: the largest logit, both sums, squares about y."""
+    s0, s1, s2, s3 = state
+    u = tl.where(c == 0, 0, tl.where(c < 0, -v, v))
+    if PASS == 0:
+        return tl.where(valid & (u > s0), u, s0), s1, s2, s3
+    else:
+        w = tl.where(valid, tl.where(u == s0, 1, tl.exp((u - s0) * magnitude(c))), 0)
+        if PASS == 1:
+            return s0, s1 + w, s2 + tl.where(w == 0, 0, v * w), s3
+        else:
+            apart = v - divided(s2, s1)
+            return s0, s1, s2, s3 + tl.where(w == 0, 0, w * apart * apart)
+
+
+@triton.jit
+def learned_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """The weighted mean, the logarithm of the weights' sum, and the derivative: the weighted variance."""
+    s0, s1, s2, s3 = state
+    return divided(s2, s1), log_total(state, magnitude(e)), divided(s3, s1), s0 != s0
+
+
+@triton.jit
+def learned_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
+    """What each pass adds up; what earlier ones did stands in every lane."""
+    s0, s1, s2, s3 = state
+    if PASS == 0:
+        return largest(s0, AXIS), added(s1, AXIS), added(s2, AXIS), added(s3, AXIS)
+    elif PASS == 1:
+        return shared(s0, lane, AXIS), added(s1, AXIS), added(s2, AXIS), added(s3, AXIS)
+    else:
+        return shared(s0, lane, AXIS), shared(s1, lane, AXIS), shared(s2, lane, AXIS), added(s3, AXIS)
+
+
+@triton.jit
 def soft_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
     """Sums relative to the largest logit of all lanes."""
     s0, s1, s2, s3 = state
@@ -365,5 +414,6 @@ SOFT = Core(
     False,
     twice=Core(2, logits, twice_accumulate, soft_finish, soft_lanes, False),
 )
-CARRIED_SOFT = Core(1, logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
+CARRIED_SOFT = Core(1, carried_logits, carried_accumulate, carried_soft_finish, soft_lanes, False)
 BOLTZMANN = Core(1, sharpened, boltzmann_accumulate, boltzmann_finish, soft_lanes, False)
+LEARNED_BOLTZMANN = Core(3, plain_logits, learned_accumulate, learned_finish, learned_lanes, False)

@@ -19,8 +19,8 @@ from poolkit.torch.triton.plan import STARTS, interval, padded_count, skipped, t
 NUMBERS = tl.constexpr(codes.NUMBERS)
 VALUES = tl.constexpr(codes.VALUES)
 WEIGHTS = tl.constexpr(codes.WEIGHTS)
+OWN = tl.constexpr(codes.OWN)
 
-UNDIVIDED = tl.constexpr(codes.UNDIVIDED)
 TAPS = tl.constexpr(codes.TAPS)
 PADDED = tl.constexpr(codes.PADDED)
 FIXED = tl.constexpr(codes.FIXED)
@@ -85,7 +85,27 @@ def step(
     elif CARRY == WEIGHTS:
         k = ((first_tap[0] + kd) * AXES[1][1] + first_tap[1] + kh) * AXES[2][1] + first_tap[2] + kw
         c = tl.load(extra + beside + k, mask=valid, other=0).to(ACC)
+    elif CARRY == OWN:
+        c = tl.load(extra + beside, mask=valid, other=0).to(ACC)
     return ACCUMULATE(PASS, state, v, valid, number, c, n, PARAMS)
+
+
+@triton.jit
+def divisor_of(
+    n, od, oh, ow, sizes, outs, starts, row, row_starts, live, DIVIDE: tl.constexpr, AXES: tl.constexpr,
+    PARAMS: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """What the sums of windows of n taps are divided by."""
+    if DIVIDE == TAPS:
+        return n
+    elif DIVIDE == PADDED:
+        d = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0)
+        h = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1)
+        return (d * h * padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)).to(ACC)
+    elif DIVIDE == FIXED:
+        return n * 0 + PARAMS[3]
+    else:
+        return n * 0 + 1
 
 
 @triton.jit
@@ -101,16 +121,7 @@ def window(
     w0, nw = interval(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)
     n = (nd * nh * nw).to(ACC)
     first_tap = (skipped(od, AXES, 0), skipped(oh, AXES, 1), skipped(ow, AXES, 2))
-    divisor = n * 0 + 1
-    if DIVIDE == TAPS:
-        divisor = n
-    elif DIVIDE == PADDED:
-        a = padded_count(od, sizes[0], outs[0], starts, row + row_starts[0], live, AXES, 0)
-        b = padded_count(oh, sizes[1], outs[1], starts, row + row_starts[1], live, AXES, 1)
-        divisor = (a * b * padded_count(ow, sizes[2], outs[2], starts, row + row_starts[2], live, AXES, 2)).to(ACC)
-    elif DIVIDE == FIXED:
-        divisor = divisor * PARAMS[3]
-
+    divisor = divisor_of(n, od, oh, ow, sizes, outs, starts, row, row_starts, live, DIVIDE, AXES, PARAMS, ACC)
     state = IDENTITY((ROWS, COLS), e, PARAMS, ACC)
     for PASS in tl.static_range(PASSES):
         if SIDES is not None:
@@ -161,8 +172,11 @@ def fold(
     base = sample.to(tl.int64) * xplane
     if LAST:
         base = base + lane
+    beside = plane % channels * weights
+    if CARRY == OWN:
+        beside = out if EXTRA == EACH else out * 0
     value, one, two, d0, h0, w0 = window(
-        x, carry, extra, plane % channels * weights, own_number(extra, out, live, EXTRA, PARAMS, ACC), base, starts,
+        x, carry, extra, beside, own_number(extra, out, live, EXTRA, PARAMS, ACC), base, starts,
         plane.to(tl.int64) * row_starts[3], row_starts, od, oh, ow, live, sizes, outs, run, sides, rest, PASSES,
         IDENTITY, ACCUMULATE, FINISH, LOOK, AXES, SIDES, DIVIDE, CARRY, PARAMS, ACC, ROWS, COLS,
     )  # fmt: skip

@@ -44,6 +44,18 @@ class Line(NamedTuple):
     whole: bool  # one window takes it all
     full: bool  # all windows have as many taps
 
+    @property
+    def alone(self) -> bool:
+        """Whether windows are single cells, each its own."""
+        kind, kernel, _, before = self.axis[:4]
+        return self.side == 1 and self.size == self.out and kind != 2 and (kind == 1 or kernel == 1) and not before
+
+    @property
+    def padded(self) -> int:
+        """Cells of a window that takes the whole axis that lie inside the padding."""
+        kind, kernel, _, before, after = self.axis[:5]
+        return min(kernel, self.size + before + after) if kind == 0 else self.size
+
 
 TRIVIAL = Line(NO_AXIS, 1, 1, 1, 1, 1, True, True)
 
@@ -80,6 +92,21 @@ class Grid:
     def whole(self) -> bool:
         """Whether one window is all of a plane."""
         return all(line.whole for line in self.lines)
+
+    @property
+    def block(self) -> tuple[int, int, int] | None:
+        """How many cells lie along the axes before, in, and after those that windows take whole.
+
+        None unless these are neighbours, and windows of all other axes are single cells.
+        """
+        whole = [i for i, line in enumerate(self.lines) if line.whole and line.side > 1]
+        if not whole or not all(line.whole or line.alone for line in self.lines):
+            return None
+        low, high = whole[0], whole[-1] + 1
+        if not all(line.whole for line in self.lines[low:high]):
+            return None
+        sizes = self.sizes
+        return math.prod(sizes[:low]), math.prod(sizes[low:high]), math.prod(sizes[high:])
 
     @property
     def full(self) -> bool:
@@ -146,7 +173,7 @@ def _line(axis: AxisPlan) -> Line:
         side,
         min(out, (kernel - 1) * common // stride + 1),
         dilation // common,
-        out == 1 and kernel == size and not axis.before and dilation == 1,
+        out == 1 and side == size and dilation == 1,
         full,
     )
 

@@ -34,9 +34,10 @@ from poolkit.reducer import (
 from poolkit.torch import shapes
 from poolkit.torch.shapes import chooses, decode, offset_dtype, reducer_of
 from poolkit.torch.triton import back, cores, locals, order, slide  # noqa: A004  as csrc/locals.hpp
-from poolkit.torch.triton.codes import ALONE, EACH, FIXED, LEVEL, PADDED, SAME, TAPS, UNDIVIDED, WEIGHTS
+from poolkit.torch.triton.codes import ALONE, EACH, FIXED, LEVEL, OWN, PADDED, SAME, TAPS, UNDIVIDED, WEIGHTS
 from poolkit.torch.triton.grid import check_starts, form_of, grid_of, laid, row_starts
-from poolkit.torch.triton.run import NONE, Task, run_back, run_fold, run_whole
+from poolkit.torch.triton.run import run_back, run_fold, run_products, run_whole
+from poolkit.torch.triton.task import NONE, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,7 +152,7 @@ def forward(
     way = way_of(what)
     if way is None:
         _whole(task, x, what, results[0], offsets, indices)
-    elif slide.by_axis_pays(task.grid, way.core):
+    elif slide.by_axis_pays(task.grid, way.core, x.device):
         divide = way.divide
         if lse is not None and divide != UNDIVIDED:
             # The mean's chain does not hold the sum's logarithm.
@@ -216,7 +217,7 @@ def backward(
     extra: Tensor | None,
     dextra: Tensor | None = None,
 ) -> Tensor:
-    """The gradient of x; that of extra is written to `dextra` where it is given."""
+    """The gradient of x. `dextra`, where given, takes that of weights, or each output's slope by its own number."""
     _check_devices(dy, starts, extra, *kept)
     shapes.check_kept(dy, plan, *kept)
     what = decode(plan)
@@ -235,7 +236,7 @@ def backward(
     if chosen is not None:
         slope = back.size_slope if kind is Lp else back.select_slope
         core = way.core if way is not None else None
-        if slide.by_axis_pays(task.grid, core):
+        if slide.by_axis_pays(task.grid, core, dy.device):
             slide.backward(task, dy, dx, core, slope, 0, x, y, chosen)
         else:
             run_back(task, dy, dx, slope, x=x if kind is Lp else None, chosen=chosen)
@@ -243,35 +244,43 @@ def backward(
     if way is None:
         _by_rank(task, dy, dx, x, kind, what.params)
         return dx
-    if slide.by_axis_pays(task.grid, way.core):
-        slide.backward(task, dy, dx, way.core, way.slope, way.divide, x, y, None)
+    if slide.by_axis_pays(task.grid, way.core, dy.device):
+        slide.backward(task, dy, dx, way.core, way.slope, way.divide, x, y, None, dextra)
         return dx
     shapes.require(x is not None or way.core == cores.SUM, "x: the gradient of this reducer needs it")
-    found: dict[str, Any] = {"x": x, "y": y, "a": lse}
-    if way.core == cores.SUM:
-        found = {}
-    elif way.core == locals.MIXED:
-        assert x is not None
-        number = task.room(dy, torch.int32)
-        run_fold(task, x, way.core, first=number, second=dextra)
-        found = {"x": x, "chosen": number}
-    elif way.core in FINDS and not (lse is not None and (way.core == cores.LOG_SUM_EXP or _exact(y, task))):
-        assert x is not None
-        first = task.room(dy)
-        # A kept output that was not rounded serves as well as a new one.
-        again = way.core in VALUED and not (way.core == cores.SOFT and _exact(y, task))
-        value = task.room(dy) if again else y
-        derivative = dextra if way.core == locals.GEM else None
-        run_fold(task, x, way.core, y=value if again else None, first=first, second=derivative)
-        found = {"x": x, "y": value, "a": first}
-    elif way.core == locals.FILTER:
-        found = {}
+    found = _found(task, way.core, dy, x, y, lse, dextra)
     mode = WEIGHTS if way.core == locals.FILTER else ALONE
     weights = _per_channel(task.extra) if mode else 0
     run_back(task, dy, dx, way.slope, divide=way.divide, carry_mode=mode, weights=weights, **found)
-    if dextra is not None:
-        dextra.mul_(dy)
     return dx
+
+
+def _found(
+    task: Task, core: Any, dy: Tensor, x: Tensor | None, y: Tensor | None, lse: Tensor | None, dextra: Tensor | None
+) -> dict[str, Any]:
+    """What slopes look at, found again where nobody kept it; and `dextra` where it is asked for."""
+    if core == cores.SUM:
+        return {}
+    assert x is not None
+    if core == locals.FILTER:
+        if dextra is not None:
+            run_products(task, x, dy, dextra)
+        return {}
+    if core == locals.MIXED:
+        number = task.room(dy, torch.int32)
+        run_fold(task, x, core, first=number, second=dextra)
+        return {"x": x, "chosen": number}
+    if core not in FINDS or (lse is not None and (core == cores.LOG_SUM_EXP or _exact(y, task))):
+        return {"x": x, "y": y, "a": lse}
+    first = task.room(dy)
+    # A kept output that was not rounded serves as well as a new one.
+    again = core in VALUED and not (core == cores.SOFT and _exact(y, task))
+    value = task.room(dy) if again else y
+    beside = ALONE
+    if dextra is not None and core == cores.BOLTZMANN:
+        core, beside = cores.LEARNED_BOLTZMANN, OWN
+    run_fold(task, x, core, y=value if again else None, first=first, second=dextra, carry_mode=beside)
+    return {"x": x, "y": value, "a": first}
 
 
 def _exact(y: Tensor | None, task: Task) -> bool:
@@ -361,4 +370,8 @@ def pool_backward_extra(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of x and of the array beside it."""
     dextra = shapes.extra_gradient(dy, plan, channels_last, extra)
-    return backward(dy, plan, starts, (x, y, lse, offsets), channels_last, extra, dextra), dextra
+    dx = backward(dy, plan, starts, (x, y, lse, offsets), channels_last, extra, dextra)
+    if shapes.per_output(plan):
+        # Kernels gave what an output changes with its own number.
+        dextra.mul_(dy)
+    return dx, dextra

@@ -20,7 +20,8 @@ from poolkit.torch.triton.rows import base_two, count, remade, shared
 
 @triton.jit
 def lines(
-    x, carry, y, offsets, indices, first, second, columns, size, out_size, fours, out_fours, groups, total, deep, sides, rest,
+    x, carry, y, offsets, indices, first, second, columns, size, out_size, fours, out_fours, groups, total, deep,
+    sides, rest,
     PREPARE: tl.constexpr, TAKE: tl.constexpr, JOIN: tl.constexpr, ROUND: tl.constexpr, FAR: tl.constexpr,
     FINISH: tl.constexpr, ABSENT: tl.constexpr, TOPS: tl.constexpr, LOOK: tl.constexpr,
     PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, AGAIN: tl.constexpr,
@@ -31,8 +32,8 @@ def lines(
 ):  # fmt: skip
     """One tile of groups of BROAD outputs, and what is asked for beside them.
 
-    A group's loads begin SHIFT places before its first tap, and there are as many as EDGES, which say of each whether it
-    may lie before the input (1), behind it (2) or both (3). ALIGNED: `size` is four times `fours`, OUT_ALIGNED:
+    A group has FOURS loads, the first of them SHIFT places before its first tap; EDGES say of each whether it may lie
+    before the input (1), behind it (2) or both (3). ALIGNED: `size` is four times `fours`, OUT_ALIGNED:
     `out_size` four times `out_fours`. `deep`: lines in a plane.
     """
     pid = tl.program_id(0)

@@ -46,6 +46,23 @@ def mixed_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr)
     return y, s1, s0 - mean, s0 != s0
 
 
+@triton.jit
+def carried_mixed_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
+    """The same of lines: v is the largest cell of one, c its mean."""
+    s0, s1, s2, s3 = state
+    s0, s1, _, _ = max_accumulate(PASS, state, v, valid, number, c, n, PARAMS)
+    c = tl.where(valid, c, 0)
+    return s0, s1, s2 + c, s3 + c * SMALL
+
+
+@triton.jit
+def sides_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """The largest cell and the mean, not mixed yet."""
+    s0, s1, s2, s3 = state
+    mean = tl.where(finite(s2), divided(s2, n), divided(s3, n) * (1 / SMALL))
+    return s0, s0, mean, s0 != s0
+
+
 # Var, Std: the mean, then the squares of what differs from it.
 
 
@@ -84,6 +101,84 @@ def std_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
     s0, s1, s2, s3 = state
     y = root_of(spread(state, n, PARAMS))
     return y, divided(s0, n), y, s0 != s0
+
+
+# The same axis by axis: lines hand on their mean, in float64, and their variance.
+
+
+@triton.jit
+def line_mean(state, n):
+    """The mean, even where the sum overflows."""
+    s0, s1, s2, s3 = state
+    return tl.where(finite(s0), divided(s0, n), divided(s3, n) * (1 / SMALL))
+
+
+@triton.jit
+def line_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
+    """A sum; then squares of what differs from the mean, and that itself, which says how far the mean was rounded."""
+    s0, s1, s2, s3 = state
+    if PASS == 0:
+        v = tl.where(valid, v, 0)
+        return s0 + v, s1, s2, s3 + v * SMALL
+    else:
+        apart = tl.where(valid, v - line_mean(state, n), 0)
+        return s0, s1 + apart * apart, s2 + apart, s3
+
+
+@triton.jit
+def carried_line_accumulate(PASS: tl.constexpr, state, v, valid, number, c, n, PARAMS: tl.constexpr):
+    """Of lines: v is a mean, c the variance within. All lines of a window have equally many cells."""
+    s0, s1, s2, s3 = line_accumulate(PASS, state, v, valid, number, c, n, PARAMS)
+    if PASS == 0:
+        return s0, s1, s2, s3
+    else:
+        return s0, s1 + tl.where(valid, c, 0), s2, s3
+
+
+@triton.jit
+def line_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
+    """The sums of the first pass stand in every lane of the second."""
+    s0, s1, s2, s3 = state
+    if PASS == 0:
+        return added(s0, AXIS), added(s1, AXIS), added(s2, AXIS), added(s3, AXIS)
+    else:
+        return shared(s0, lane, AXIS), added(s1, AXIS), added(s2, AXIS), shared(s3, lane, AXIS)
+
+
+@triton.jit
+def line_spread(state, n):
+    """The variance about the mean that was not rounded; of equal cells it is 0, whatever rounding left of it."""
+    s0, s1, s2, s3 = state
+    rest = divided(s2, n)
+    rest = tl.where(finite(rest * rest), rest * rest, 0)
+    y = divided(s1, n) - rest
+    return tl.where(y <= rest * 1e-5, 0, y)
+
+
+@triton.jit
+def line_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """The mean with what rounding had taken from it, the variance."""
+    s0, s1, s2, s3 = state
+    mean = line_mean(state, n)
+    rest = divided(s2, n)
+    spread_ = line_spread(state, n)
+    return mean.to(tl.float64) + tl.where(finite(rest), rest, 0).to(tl.float64), spread_, spread_, s0 != s0
+
+
+@triton.jit
+def carried_var_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """The variance, times what makes up for one cell less."""
+    s0, s1, s2, s3 = state
+    y = line_spread(state, n) * e
+    return y, y, y, s0 != s0
+
+
+@triton.jit
+def carried_std_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
+    """Its root."""
+    s0, s1, s2, s3 = state
+    y = root_of(line_spread(state, n) * e)
+    return y, y, y, s0 != s0
 
 
 # GeM: the largest cell, then powers relative to it, of a power for each output.
@@ -234,8 +329,15 @@ def draw_finish(LOOK: tl.constexpr, state, n, divisor, e, PARAMS: tl.constexpr):
 
 
 MIXED = Core(1, lowest, mixed_accumulate, mixed_finish, max_lanes, False)
+SIDES = Core(1, lowest, mixed_accumulate, sides_finish, max_lanes, False)
+CARRIED_SIDES = Core(1, lowest, carried_mixed_accumulate, sides_finish, max_lanes, False)
+CARRIED_MIXED = Core(1, lowest, carried_mixed_accumulate, mixed_finish, max_lanes, False)
 VAR = Core(2, nothing, var_accumulate, var_finish, sum_lanes, False)
 STD = Core(2, nothing, var_accumulate, std_finish, sum_lanes, False)
+LINE = Core(2, nothing, line_accumulate, line_finish, line_lanes, False)
+CARRIED_LINE = Core(2, nothing, carried_line_accumulate, line_finish, line_lanes, False)
+CARRIED_VAR = Core(2, nothing, carried_line_accumulate, carried_var_finish, line_lanes, False)
+CARRIED_STD = Core(2, nothing, carried_line_accumulate, carried_std_finish, line_lanes, False)
 GEM = Core(2, powers, gem_accumulate, gem_finish, gem_lanes, False)
 SHARE = Core(2, nothing, share_accumulate, share_finish, share_lanes, False)
 FILTER = Core(1, nothing, filter_accumulate, filter_finish, sum_lanes, False)

@@ -140,7 +140,7 @@ def wrapped(n, size, NEAR: tl.constexpr):
 @triton.jit
 def tile(
     columns, rows, lanes, high, middle, low, channels, unit, LAST: tl.constexpr, WIDE: tl.constexpr,
-    NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, pid=None,
 ):  # fmt: skip
     """What a program works on: rows and lanes of its tile, which of them there are, and where they lie.
 
@@ -152,7 +152,8 @@ def tile(
     `unit` is 1, which the compiler must not know where channels come first: it would give each thread neighbours along
     the row, whose windows overlap or lie apart, and a warp's loads would spread over as many times the memory.
     """
-    pid = tl.program_id(0)
+    if pid is None:
+        pid = tl.program_id(0)
     if WIDE:
         pid = pid.to(tl.int64)
     first = (pid // columns) * ROWS

@@ -1,7 +1,7 @@
 """Small sliding windows, as nearly all layers have them: what outputs above each other have in common is read once.
 
-Every element of a tile makes `HIGH` outputs of a column. It goes down the rows of input that they see, reduces each row's
-taps once, and joins the result to every output that the row belongs to: csrc/fold.hpp's rows, with the state in
+Every element of a tile makes `HIGH` outputs of a column. It goes down the rows of input that they see, reduces each
+row's taps once, and joins the result to every output that the row belongs to: csrc/fold.hpp's rows, with the state in
 registers. Where a tap lies is known when the kernel is compiled, but for the tile's first one; so are the taps that may
 lie outside of the input, and only those have a mask. The few outputs that leave the accumulator's range are made once
 more, by `poolkit.torch.triton.fold.window`.
@@ -19,8 +19,8 @@ import triton.language as tl
 
 from poolkit.torch.triton import cores
 from poolkit.torch.triton.atoms import finite, least, magnitude, most, power, root
-from poolkit.torch.triton.fold import FIXED, PADDED, TAPS, UNDIVIDED, cell_of, put, window
-from poolkit.torch.triton.plan import interval, padded_count, skipped, tile
+from poolkit.torch.triton.fold import PADDED, TAPS, cell_of, divisor_of, put, window
+from poolkit.torch.triton.plan import interval, skipped, tile
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 # What is below it in a sum of exponentials is made again, relative to its own window's largest cell.
@@ -96,7 +96,18 @@ def over(v, s):
 
 
 @triton.jit
-def largest_take(a, b, v, valid, k: tl.constexpr, top, FIRST: tl.constexpr, NUMBERS: tl.constexpr, MASKED: tl.constexpr, PARAMS: tl.constexpr):
+def largest_take(
+    a,
+    b,
+    v,
+    valid,
+    k: tl.constexpr,
+    top,
+    FIRST: tl.constexpr,
+    NUMBERS: tl.constexpr,
+    MASKED: tl.constexpr,
+    PARAMS: tl.constexpr,
+):
     """The largest cell of a row, with its number if it is asked for."""
     if FIRST:
         return v, tl.full(v.shape, k, tl.int32)
@@ -120,7 +131,18 @@ def largest_join(s, t, a, b, number: tl.constexpr, FIRST: tl.constexpr, NUMBERS:
 
 
 @triton.jit
-def sum_take(a, b, v, valid, k: tl.constexpr, top, FIRST: tl.constexpr, NUMBERS: tl.constexpr, MASKED: tl.constexpr, PARAMS: tl.constexpr):
+def sum_take(
+    a,
+    b,
+    v,
+    valid,
+    k: tl.constexpr,
+    top,
+    FIRST: tl.constexpr,
+    NUMBERS: tl.constexpr,
+    MASKED: tl.constexpr,
+    PARAMS: tl.constexpr,
+):
     """The sum of a row."""
     if FIRST:
         return v, v
@@ -138,7 +160,18 @@ def sum_join(s, t, a, b, number: tl.constexpr, FIRST: tl.constexpr, NUMBERS: tl.
 
 
 @triton.jit
-def power_take(a, b, v, valid, k: tl.constexpr, top, FIRST: tl.constexpr, NUMBERS: tl.constexpr, MASKED: tl.constexpr, PARAMS: tl.constexpr):
+def power_take(
+    a,
+    b,
+    v,
+    valid,
+    k: tl.constexpr,
+    top,
+    FIRST: tl.constexpr,
+    NUMBERS: tl.constexpr,
+    MASKED: tl.constexpr,
+    PARAMS: tl.constexpr,
+):
     """The sum of powers, and the largest cell."""
     term = power(v, PARAMS[0])
     if MASKED and PARAMS[0] <= 0:
@@ -499,18 +532,11 @@ def count(
     FULL: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """What sums are divided by."""
-    if DIVIDE == UNDIVIDED:
-        return zero + 1
-    elif DIVIDE == FIXED:
-        return zero + PARAMS[3]
-    elif FULL:
+    if FULL and (DIVIDE == TAPS or DIVIDE == PADDED):
         return zero + KERNEL[0] * KERNEL[1] * KERNEL[2]
-    elif DIVIDE == PADDED:
-        n = padded_count(od, sizes[0], outs[0], od, od, live, AXES, 0)
-        n = n * padded_count(oh, sizes[1], outs[1], od, od, live, AXES, 1)
-        return zero + (n * padded_count(ow, sizes[2], outs[2], od, od, live, AXES, 2)).to(ACC)
     else:
         _, nd = interval(od, sizes[0], outs[0], od, od, live, AXES, 0)
         _, nh = interval(oh, sizes[1], outs[1], od, od, live, AXES, 1)
         _, nw = interval(ow, sizes[2], outs[2], od, od, live, AXES, 2)
-        return zero + (nd * nh * nw).to(ACC)
+        n = (nd * nh * nw).to(ACC)
+        return zero + divisor_of(n, od, oh, ow, sizes, outs, od, od, (0, 0, 0, 0), live, DIVIDE, AXES, PARAMS, ACC)

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from poolkit.torch.triton import back, cores
-from poolkit.torch.triton.codes import ALONE, FIXED, NUMBERS, UNDIVIDED, VALUES
+from poolkit.torch.triton import back, cores, locals  # noqa: A004  as csrc/locals.hpp
+from poolkit.torch.triton.codes import ALONE, FIXED, LEVEL, NO_EXTRA, NUMBERS, UNDIVIDED, VALUES
 from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Grid
-from poolkit.torch.triton.run import Task, run_back, run_fold, run_locate
+from poolkit.torch.triton.run import run_back, run_fold, run_locate, run_moments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from poolkit.torch.triton.task import Task
+
 CHOOSING = (cores.MAX, cores.MIN, cores.SIZE)
-SEPARABLE = (*CHOOSING, cores.SUM, cores.NORM, cores.CLAMPED, cores.LOG_SUM_EXP, cores.SOFT)
+SEPARABLE = (*CHOOSING, cores.SUM, cores.NORM, cores.CLAMPED, cores.LOG_SUM_EXP, cores.SOFT, locals.MIXED)
+# Those that carry float64 along, which some of Intel's GPUs do not have.
+WIDENED = (locals.VAR, locals.STD)
 
 
 class Step(NamedTuple):
@@ -33,9 +37,10 @@ class Step(NamedTuple):
     logits: Tensor | None = None
 
 
-def by_axis_pays(grid: Grid, core: Any) -> bool:
+def by_axis_pays(grid: Grid, core: Any, device: torch.device) -> bool:
     """Whether a window is large, and its core one that can be carried from axis to axis."""
-    return core in SEPARABLE and not grid.whole and grid.taps > MOST_WRITTEN_OUT and len(grid.pooled) > 1
+    carried = core in SEPARABLE or (core in WIDENED and device.type != "xpu")
+    return carried and not grid.whole and grid.taps > MOST_WRITTEN_OUT and len(grid.pooled) > 1
 
 
 def axes_of(grid: Grid) -> list[int]:
@@ -71,6 +76,10 @@ def forward(
     """The forward pass."""
     if core in CHOOSING:
         return _choose(task, x, core, y, offsets, indices)
+    if core == locals.MIXED:
+        return _mix(task, x, y=y)
+    if core in WIDENED:
+        return _spread(task, x, core, y)
     *early, last = tasks_of(task)
     step = steps(early, x, core, divide)[-1] if early else Step(x)
     if core == cores.SOFT and step.logits is not None:
@@ -144,6 +153,53 @@ def _choose(task: Task, x: Tensor, core: Any, y: Tensor | None, offsets: Tensor 
         run_locate(task, numbers, offsets, indices)
 
 
+def _mix(task: Task, x: Tensor, *, y: Tensor | None = None, lead: Tensor | None = None) -> None:
+    """Mixed: the largest cell and the mean side by side, mixed at the end; and how far the one is above the other."""
+    *early, last = tasks_of(task)
+    largest, mean = x, None
+    for each in early:
+        tops, means = each.room(x), each.room(x)
+        # Only outputs have weights.
+        bare = each.on(each.grid, extra=None, extra_mode=NO_EXTRA)
+        core = locals.SIDES if mean is None else locals.CARRIED_SIDES
+        mode = ALONE if mean is None else VALUES
+        run_fold(bare, largest, core, first=tops, second=means, carry=mean, carry_mode=mode)
+        largest, mean = tops, means
+    run_fold(last, largest, locals.CARRIED_MIXED, y=y, second=lead, carry=mean, carry_mode=VALUES)
+
+
+def _lines(passes: list[Task], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Means, in float64, and variances of what these passes take together."""
+    mean, variance = x, None
+    for each in passes:
+        means, variances = each.room(x, torch.float64), each.room(x)
+        core = locals.LINE if variance is None else locals.CARRIED_LINE
+        mode = ALONE if variance is None else VALUES
+        run_fold(each, mean, core, y=means, first=variances, carry=variance, carry_mode=mode)
+        mean, variance = means, variances
+    assert variance is not None
+    return mean, variance
+
+
+def _widened(passes: list[Task]) -> list[Task]:
+    """After the first one they compute in float64."""
+    return [each if each is passes[0] else each.on(each.grid, wide=True) for each in passes]
+
+
+def _spread(task: Task, x: Tensor, core: Any, y: Tensor | None) -> None:
+    """Var, Std: the variance of lines' means and the mean of their variances."""
+    *early, last = _widened(tasks_of(task))
+    cells, unbiased = task.grid.taps, bool(task.params.mode)
+    if unbiased and not task.grid.full:
+        run_moments(task, *_lines([*early, last], x), root=core == locals.STD, y=y)
+        return
+    up = cells / (cells - 1) if unbiased else 1.0
+    last = last.on(last.grid, params=task.params._replace(level=up), extra_mode=LEVEL)
+    mean, variance = _lines(early, x)
+    final = locals.CARRIED_STD if core == locals.STD else locals.CARRIED_VAR
+    run_fold(last, mean, final, y=y, carry=variance, carry_mode=VALUES)
+
+
 def backward(
     task: Task,
     dy: Tensor,
@@ -154,8 +210,9 @@ def backward(
     x: Tensor | None,
     y: Tensor | None,
     chosen: Tensor | None,
+    dextra: Tensor | None = None,
 ) -> None:
-    """The backward pass."""
+    """The backward pass; `dextra` takes what each output changes with its own number."""
     if chosen is not None:
         return _route(task, dy, dx, slope, x, chosen)
     passes = tasks_of(task)
@@ -169,6 +226,10 @@ def backward(
     assert x is not None
     if core == cores.SOFT:
         return _soft(passes, dy, dx, x)
+    if core == locals.MIXED:
+        return _mixed(task, dy, dx, x, dextra)
+    if core in WIDENED:
+        return _spread_back(task, dy, dx, x, core)
     logs = core == cores.LOG_SUM_EXP
     found = steps(passes if logs else passes[:-1], x, core, divide)
     for k in range(len(passes) - 1, -1, -1):
@@ -226,3 +287,51 @@ def _route(task: Task, dy: Tensor, dx: Tensor, slope: Any, x: Tensor | None, cho
         )
         if places is not None:
             dy, chosen = to, places
+
+
+def _mixed(task: Task, dy: Tensor, dx: Tensor, x: Tensor, dextra: Tensor | None) -> None:
+    """Mixed: the maximum's share goes to the chosen taps while the mean's is shared out, axis by axis."""
+    if dextra is not None:
+        _mix(task, x, lead=dextra)
+    grid, passes = task.grid, tasks_of(task)
+    values, chosen = x, None
+    for axis, each in zip(axes_of(grid), passes, strict=True):
+        bare = each.on(each.grid, extra=None, extra_mode=NO_EXTRA)
+        own, to = each.room(x, torch.int32), None if each is passes[-1] else each.room(x, x.dtype)
+        mode = ALONE if chosen is None else NUMBERS
+        run_fold(bare, values, cores.MAX, y=to, first=own, carry=chosen, carry_mode=mode, rest=rest_of(grid, axis))
+        values, chosen = values if to is None else to, own
+    second, slope = None, back.mixed_sides_slope
+    for axis, each in zip(reversed(axes_of(grid)), reversed(passes), strict=True):
+        final = each is passes[0]
+        to = dx if final else each.room(dy, inputs=True)
+        more, places = (None, None) if final else (each.room(dy, inputs=True), each.room(dy, torch.int32, inputs=True))
+        bare = each if second is None else each.on(each.grid, extra=None, extra_mode=NO_EXTRA)
+        run_back(
+            bare,
+            dy,
+            to,
+            back.joined_sides_slope if final else slope,
+            dy2=second,
+            dx2=more,
+            places=places,
+            chosen=chosen,
+            rest=rest_of(grid, axis),
+        )
+        dy, second, chosen, slope = to, more, places, back.sides_slope
+
+
+def _spread_back(task: Task, dy: Tensor, dx: Tensor, x: Tensor, core: Any) -> None:
+    """Var, Std: a cell takes ``factor x - shift`` of its windows; both are summed up axis by axis, in float64."""
+    passes = _widened(tasks_of(task))
+    mean, variance = _lines(passes, x)
+    factor, shift = passes[-1].room(dy), passes[-1].room(dy)
+    run_moments(task, mean, variance, root=core == locals.STD, dy=dy, factor=factor, shift=shift)
+    for each in reversed(passes):
+        if each is passes[0]:
+            wide = each.on(each.grid, wide=True)
+            return run_back(wide, factor, dx, back.line_slope, dy2=shift, x=x)
+        to, more = each.room(dy, inputs=True), each.room(dy, inputs=True)
+        run_back(each, factor, to, back.pair_slope, dy2=shift, dx2=more)
+        factor, shift = to, more
+    return None
