@@ -10,6 +10,7 @@ import contextlib
 import marshal
 import math
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -355,7 +356,7 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
     outputs: Any
     if call.delicate and widens(x):  # a plan is the same for every floating dtype
         x = x.float()
-    starts = None if call.starts is None else torch.tensor(call.starts, device=x.device)
+    starts = None if call.starts is None else _constant(x, call.starts, torch.int64)
     if call.fractional is not None:
         starts = (
             fractional_starts(x, call.fractional, samples, seed)
@@ -396,6 +397,19 @@ def _pool(x: Tensor, call: Call, return_indices: bool, samples: Any, seed: Seed,
     return outputs
 
 
+def _constant(x: Tensor, values: tuple[Any, ...], dtype: torch.dtype) -> Tensor:
+    """These values on x's device; made once, since the host would wait for each copy to a GPU."""
+    if x.__class__ is Tensor and not compiling() and is_plain():
+        return _kept(values, dtype, x.device)
+    return torch.tensor(values, dtype=dtype, device=x.device)
+
+
+@lru_cache(maxsize=256)
+def _kept(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # an inference tensor could not be used for gradients later
+        return torch.tensor(values, dtype=dtype, device=device)
+
+
 def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | None:
     """The array beside x, in the accumulator's dtype: as given, drawn, or as the record says."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -405,7 +419,7 @@ def _extra(x: Tensor, call: Call, seed: Seed, extra: Tensor | None) -> Tensor | 
             return uniforms(x, shape, dtype, seed)
         if call.values is None:
             return None
-        extra = torch.tensor(call.values, dtype=dtype, device=x.device)
+        extra = _constant(x, call.values, dtype)
         return extra.expand(shape) if call.extra == "outputs" else extra.unsqueeze(0)
     extra = check_tensor(extra, "extra").to(dtype)
     if call.extra == "outputs":

@@ -388,8 +388,10 @@ BAD = [
 @pytest.mark.parametrize("at", range(len(BAD)))
 def test_bad_input_never_gets_to_a_launch(at: int, monkeypatch) -> None:
     from poolkit.torch.triton import run as runs
+    from poolkit.torch.triton import small
 
-    monkeypatch.setattr(runs, "launch", lambda *_, **__: pytest.fail("a kernel was launched"))
+    for launches in (runs, small):
+        monkeypatch.setattr(launches, "launch", lambda *_, **__: pytest.fail("a kernel was launched"))
     x = torch.ones(2, 2, 4, 4, device=DEVICE)
     with pytest.raises(pk.PoolError) as error:
         BAD[at](x)
@@ -422,8 +424,10 @@ def wrong_calls(x: torch.Tensor):
 @pytest.mark.parametrize("at", range(13))
 def test_wrong_operator_calls_never_get_to_a_launch(at: int, monkeypatch) -> None:
     from poolkit.torch.triton import run as runs
+    from poolkit.torch.triton import small
 
-    monkeypatch.setattr(runs, "launch", lambda *_, **__: pytest.fail("a kernel was launched"))
+    for launches in (runs, small):
+        monkeypatch.setattr(launches, "launch", lambda *_, **__: pytest.fail("a kernel was launched"))
     call = list(wrong_calls(torch.ones(1, 1, 4, 4, device=DEVICE)))[at]
     with pytest.raises(RuntimeError, match="poolkit: "):
         call()

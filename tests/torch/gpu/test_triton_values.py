@@ -197,8 +197,9 @@ def test_few_large_windows_are_cut_into_pieces(case: Case, reducer: pk.Reducer, 
 @pytest.mark.parametrize("reducer", [pk.Max(), pk.Soft(), pk.Median()], ids=repr)
 def test_many_small_tiles_and_wide_numbers(reducer: pk.Reducer, last: bool, monkeypatch) -> None:
     """Tiles of a few cells, and the arithmetic of tensors of 2**31 cells and more."""
-    from poolkit.torch.triton import grid
+    from poolkit.torch.triton import grid, small
 
+    monkeypatch.setattr(small, "ELEMENTS", 16)
     monkeypatch.setattr(grid, "TILE_BYTES", 256)
     monkeypatch.setattr(grid, "MOST_LANES", 4)
     monkeypatch.setattr(grid, "NARROW", 0)

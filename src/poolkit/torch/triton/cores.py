@@ -20,7 +20,8 @@ PARAMS are the numbers of `poolkit.reducer.Params`; `e` is the reducer's own num
 # pyright: reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -377,7 +378,8 @@ def soft_lanes(PASS: tl.constexpr, state, lane, AXIS: tl.constexpr):
     return top, added(s1 * e, AXIS), added(part, AXIS), sharpness
 
 
-class Core(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Core:
     """One way to fold; see above."""
 
     passes: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -60,40 +60,43 @@ class Line(NamedTuple):
 TRIVIAL = Line(NO_AXIS, 1, 1, 1, 1, 1, True, True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
-    """A plan as the kernels take it: three axes, of which the first ones may be trivial."""
+    """A plan as the kernels take it: three axes, of which the first ones may be trivial.
+
+    Each is made once, and known by itself: what launches of it need is kept.
+    """
 
     lines: tuple[Line, Line, Line]
     rank: int
     starts: bool
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Input sizes."""
         return tuple(line.size for line in self.lines)
 
-    @property
+    @cached_property
     def outs(self) -> tuple[int, ...]:
         """Output sizes."""
         return tuple(line.out for line in self.lines)
 
-    @property
+    @cached_property
     def sides(self) -> tuple[int, ...]:
         """Of the box that offsets count in."""
         return tuple(line.side for line in self.lines)
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """In the box."""
         return math.prod(self.sides)
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether one window is all of a plane."""
         return all(line.whole for line in self.lines)
 
-    @property
+    @cached_property
     def block(self) -> tuple[int, int, int] | None:
         """How many cells lie along the axes before, in, and after those that windows take whole.
 
@@ -108,26 +111,31 @@ class Grid:
         sizes = self.sizes
         return math.prod(sizes[:low]), math.prod(sizes[low:high]), math.prod(sizes[high:])
 
-    @property
+    @cached_property
     def full(self) -> bool:
         """Whether all windows have as many taps."""
         return all(line.full for line in self.lines)
 
-    @property
+    @cached_property
     def pooled(self) -> list[int]:
         """The axes with windows of more than one cell."""
         return [i for i, line in enumerate(self.lines) if line.side > 1]
 
     def along(self, axis: int, outs: tuple[int, ...]) -> Grid:
         """This axis alone, the others as they are: of sizes `outs`."""
-        lines = [untouched(n) for n in outs]
-        lines[axis] = self.lines[axis]
-        return Grid((lines[0], lines[1], lines[2]), self.rank, self.lines[axis].axis[0] == 2)
+        return _along(self, axis, outs)
 
 
 def single(size: int) -> Axis:
     """Windows of one cell."""
     return NO_AXIS if size == 1 else (0, 1, 1, 0, 0, 1, False, False)
+
+
+@lru_cache(maxsize=1024)
+def _along(grid: Grid, axis: int, outs: tuple[int, ...]) -> Grid:
+    lines = [untouched(n) for n in outs]
+    lines[axis] = grid.lines[axis]
+    return Grid((lines[0], lines[1], lines[2]), grid.rank, grid.lines[axis].axis[0] == 2)
 
 
 def untouched(size: int) -> Line:

@@ -243,10 +243,7 @@ def sum_finish(s, t, top, divisor, PARAMS: tl.constexpr):
 def power_finish(s, t, top, divisor, PARAMS: tl.constexpr):
     """The root."""
     mean = ratio(s, divisor)
-    if PARAMS[0] == 2:
-        y = near_root(mean)
-    else:
-        y = root(mean, PARAMS[0])
+    y = near_root(mean) if PARAMS[0] == 2 else root(mean, PARAMS[0])
     return tl.where(s == 0, 0, y), s, s
 
 
@@ -289,7 +286,7 @@ def faint(s, t):
 
 
 class Rows(NamedTuple):
-    """A core in rows: see above. `absent` stands for a tap that is not there; `tops`: logits are relative to the largest."""
+    """A core in rows: see above. `absent` stands for a tap that is not there; `tops`: logits count from the largest."""
 
     core: Any
     prepare: Any
@@ -327,19 +324,22 @@ def rows(
     PREPARE: tl.constexpr, TAKE: tl.constexpr, JOIN: tl.constexpr, ROUND: tl.constexpr, FAR: tl.constexpr,
     FINISH: tl.constexpr, ABSENT: tl.constexpr, TOPS: tl.constexpr, LOOK: tl.constexpr,
     PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, AGAIN: tl.constexpr,
-    AXES: tl.constexpr, KERNEL: tl.constexpr, USERS: tl.constexpr, COMMON: tl.constexpr,
-    EDGES: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, NUMBERS: tl.constexpr, DIVIDE: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
-    NONE: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr, HIGH: tl.constexpr,
-    REACH: tl.constexpr, HOLD: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    AXES: tl.constexpr, KERNEL: tl.constexpr, USERS: tl.constexpr, COMMON: tl.constexpr, EDGES: tl.constexpr,
+    FULL: tl.constexpr, PARTIAL: tl.constexpr, NUMBERS: tl.constexpr, DIVIDE: tl.constexpr, PARAMS: tl.constexpr,
+    ACC: tl.constexpr, NONE: tl.constexpr, LAST: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr,
+    HIGH: tl.constexpr, REACH: tl.constexpr, HOLD: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of columns of HIGH outputs, and what is asked for beside them.
 
     KERNEL: taps along each axis. REACH: rows from the first tap of a column to its last one; USERS: for each of them
     how many outputs see it, then each one's number and which row of its window it is. COMMON: the first and the last of
-    those that all outputs see, which are joined to each other first; the first one is behind the last for none. EDGES: for each axis, whether a tap of a window, or a row
-    of a column, may lie before the input (1), behind it (2) or both (3). FULL: none does. PARTIAL: the last column of
-    a plane may have fewer outputs. `carry`: tap numbers of axes that were folded before, of windows that pool the axis
-    of the columns alone; a number counts on from them, in steps of `rest`. HOLD: taps stay in registers between the sweeps of cores with TOPS.
+    those that all outputs see, which are joined to each other first; the first one is behind the last for none. EDGES:
+    for each axis, whether a tap of a window, or a row of a column, may lie before the input (1), behind it (2) or both
+    (3). FULL: none does. PARTIAL: the last column of a plane may have fewer outputs. HOLD: taps stay in registers
+    between the sweeps of cores with TOPS.
+
+    `carry`: tap numbers of axes that were folded before, of windows that pool the axis of the columns alone; a number
+    counts on from them, in steps of `rest`.
     """
     _, lane, live, sample, plane, od, g, ow = tile(
         columns, total, run if LAST else outs[2], outs[0], groups, outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
@@ -382,10 +382,7 @@ def rows(
                                 PARAMS, ACC,
                             )  # fmt: skip
                         if TOPS and SWEEP == 0:
-                            if kd + r + kw == 0:
-                                top = v
-                            else:
-                                top = tl.maximum(top, v)
+                            top = v if kd + r + kw == 0 else tl.maximum(top, v)
                             if HOLD:
                                 held = held + (v,)
                         else:
@@ -532,7 +529,9 @@ def count(
     FULL: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """What sums are divided by."""
-    if FULL and (DIVIDE == TAPS or DIVIDE == PADDED):
+    if FULL and DIVIDE == TAPS:
+        return zero + KERNEL[0] * KERNEL[1] * KERNEL[2]
+    elif FULL and DIVIDE == PADDED:
         return zero + KERNEL[0] * KERNEL[1] * KERNEL[2]
     else:
         _, nd = interval(od, sizes[0], outs[0], od, od, live, AXES, 0)

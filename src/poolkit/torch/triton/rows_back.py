@@ -1,14 +1,14 @@
 """Gradients of small sliding windows: a block of cells gathers from the windows that see any of it.
 
-Every element of a tile makes the gradients of a block of cells, whose sides are multiples of the strides: so the windows
-that see the block, and which tap of each of them a cell is, are known when the kernel is compiled, and what is kept of a
-window is read once for all of its cells in the block. As in `poolkit.torch.triton.back` no two programs write to one
-cell, and each adds up in a fixed order.
+Every element of a tile makes the gradients of a block of cells, whose sides are multiples of the strides: so the
+windows that see the block, and which tap of each of them a cell is, are known when the kernel is compiled, and what is
+kept of a window is read once for all of its cells in the block. As in `poolkit.torch.triton.back` no two programs write
+to one cell, and each adds up in a fixed order.
 """
 
 # Triton's compiler checks the types of kernels; pyright would take their tiles for numbers.
 # pyright: basic, reportGeneralTypeIssues=false, reportAssignmentType=false
-# pyright: reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ def norm_give(x, p, q, r, number: tl.constexpr, PARAMS: tl.constexpr):
         if PARAMS[0] > 1:
             return part
         else:
-            return tl.where(x == 0, 0, part)
+            return tl.where(x == 0, 0, tl.where(x == x, part, x))
 
 
 @triton.jit
@@ -158,10 +158,11 @@ def shared_out(g, divisor, DIVIDE: tl.constexpr):
 @triton.jit(do_not_specialize=["unit"])
 def rows_back(
     dy, dx, x, y, a, chosen, columns, unit, sizes, outs, halves, blocks, samples, total, run, channels, yplane,
-    OPEN: tl.constexpr, GIVE: tl.constexpr, GUARDED: tl.constexpr, AXES: tl.constexpr, KERNEL: tl.constexpr, BLOCK: tl.constexpr,
-    STEPS: tl.constexpr, MANY: tl.constexpr, SEEN0: tl.constexpr, SEEN1: tl.constexpr, SEEN2: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, DIVIDE: tl.constexpr,
-    PARAMS: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr, PAIRED: tl.constexpr, WIDE: tl.constexpr,
-    NEAR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    OPEN: tl.constexpr, GIVE: tl.constexpr, GUARDED: tl.constexpr, AXES: tl.constexpr, KERNEL: tl.constexpr,
+    BLOCK: tl.constexpr, STEPS: tl.constexpr, MANY: tl.constexpr, SEEN0: tl.constexpr, SEEN1: tl.constexpr,
+    SEEN2: tl.constexpr, FULL: tl.constexpr, PARTIAL: tl.constexpr, DIVIDE: tl.constexpr, PARAMS: tl.constexpr,
+    ACC: tl.constexpr, LAST: tl.constexpr, PAIRED: tl.constexpr, WIDE: tl.constexpr, NEAR: tl.constexpr,
+    ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One tile of blocks of cells.
 
@@ -278,8 +279,9 @@ def inside(there, d, h, w, sizes, PARTIAL: tl.constexpr):
 
 @triton.jit
 def given(
-    totals, values, p, q, r, valid, SEEN0: tl.constexpr, SEEN1: tl.constexpr, SEEN2: tl.constexpr, i: tl.constexpr, j: tl.constexpr, k: tl.constexpr,
-    GIVE: tl.constexpr, MASKED: tl.constexpr, KERNEL: tl.constexpr, BLOCK: tl.constexpr, PARAMS: tl.constexpr,
+    totals, values, p, q, r, valid, SEEN0: tl.constexpr, SEEN1: tl.constexpr, SEEN2: tl.constexpr, i: tl.constexpr,
+    j: tl.constexpr, k: tl.constexpr, GIVE: tl.constexpr, MASKED: tl.constexpr, KERNEL: tl.constexpr,
+    BLOCK: tl.constexpr, PARAMS: tl.constexpr,
 ):  # fmt: skip
     """The totals with what one window gives: to cells of the block that are its taps, pairs along each axis."""
     for d in tl.static_range(tl.constexpr(SEEN0[i][2])):

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -16,14 +17,19 @@ from poolkit.torch.triton import grid as grids
 from poolkit.torch.triton import lines as by_lines
 from poolkit.torch.triton import rows as by_rows
 from poolkit.torch.triton import rows_back as by_blocks
-from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, Grid, launch, power_of_two
-from poolkit.torch.triton.task import Task, none_of
+from poolkit.torch.triton.grid import MOST_WRITTEN_OUT, launch, power_of_two
+from poolkit.torch.triton.task import none_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from poolkit.reducer import Params
     from poolkit.torch.triton.cores import Core
+    from poolkit.torch.triton.grid import Form, Grid
+    from poolkit.torch.triton.task import Task
 
+# Elements of a planar tile, one for each thread of four warps.
+ELEMENTS = 128
 # Outputs that an element of a tile makes above each other, planar and with channels last.
 MOST_HIGH = (4, 2)
 # A window along one axis alone is written out up to this many taps; from LONG on more outputs share them.
@@ -41,6 +47,7 @@ def serves_back(task: Task, slope: Any) -> bool:
     return slope in by_blocks.WAYS and slides(task.grid) and task.extra_mode == codes.NO_EXTRA
 
 
+@lru_cache(maxsize=1024)
 def slides(grid: Grid) -> bool:
     """Whether windows are small, slide, and have all their taps somewhere: `poolkit.torch.triton.rows`."""
     return (
@@ -50,19 +57,27 @@ def slides(grid: Grid) -> bool:
     )
 
 
-def turned(task: Task) -> Task:
+@lru_cache(maxsize=1024)
+def turned(grid: Grid, last: bool) -> Grid:
     """The same with the one axis that is pooled in the middle, where outputs share what they see.
 
     Not the last one where channels come first: neighbours along it lie side by side.
     """
-    sizes, pooled = task.grid.sizes, task.grid.pooled
+    sizes, pooled = grid.sizes, grid.pooled
     if pooled == [0]:
-        inner = grids.untouched(sizes[1] * sizes[2])
-        return task.on(replace(task.grid, lines=(grids.TRIVIAL, task.grid.lines[0], inner)))
-    if pooled == [2] and task.form.last:
-        outer = grids.untouched(sizes[0] * sizes[1])
-        return task.on(replace(task.grid, lines=(outer, task.grid.lines[2], grids.TRIVIAL)))
-    return task
+        return replace(grid, lines=(grids.TRIVIAL, grid.lines[0], grids.untouched(sizes[1] * sizes[2])))
+    if pooled == [2] and last:
+        return replace(grid, lines=(grids.untouched(sizes[0] * sizes[1]), grid.lines[2], grids.TRIVIAL))
+    return grid
+
+
+class Launch(NamedTuple):
+    """A launch but for its tensors: the kernel, how many programs, numbers, and constants."""
+
+    kernel: Any
+    programs: int
+    numbers: tuple[Any, ...]
+    constants: dict[str, Any]
 
 
 def run_small(
@@ -75,9 +90,13 @@ def run_small(
     rest: int,
 ) -> None:
     """y, offsets, indices and two further results."""
+    _, offsets, indices, first, _ = results
+    numbers = offsets is not None or indices is not None or (core in by_rows.CHOOSING and first is not None)
+    kind = (divide, task.params, x.dtype, none_of(offsets), numbers)
     beside = task.grid.pooled == [2] and not task.form.last and task.grid.outs[2] >= 4
-    run = _run_lines if beside else _run_rows
-    run(turned(task), x, core, divide, results, carry, rest)
+    prepare = _lines if beside else _rows
+    kernel, programs, sizes, constants = prepare(turned(task.grid, task.form.last), task.form, core, *kind)
+    launch(kernel, programs, x, carry, *results, *sizes, rest, like=x, ACC=task.acc, **constants)
 
 
 def _edges(line: grids.Line, places: list[int], first: int, last: int) -> tuple[int, ...]:
@@ -99,12 +118,11 @@ def _users(reach: int, many: int, kernel: int, stride: int, dilation: int) -> tu
     return tuple(users), (all_[0], all_[-1]) if dilation == 1 and len(all_) > 1 else (reach, -1)
 
 
-def _ways(core: Core, task: Task, x: Tensor, results: tuple[Tensor | None, ...]) -> dict[str, Any]:
+def _ways(core: Core, divide: int, params: Params, dtype: torch.dtype, none: int, numbers: bool) -> dict[str, Any]:
     """The constants that kernels of `rows` have from a core."""
     way, again = by_rows.ROWS[core], core.twice or core
     # No half-precision sum of so few cells leaves the range of single precision, and nor does one of squares.
-    sums = way.far is by_rows.overflowed or (way.far is by_rows.out_of_range and task.params.p in (1, 2))
-    numbers = results[1] is not None or results[2] is not None or (core in by_rows.CHOOSING and results[3] is not None)
+    sums = way.far is by_rows.overflowed or (way.far is by_rows.out_of_range and params.p in (1, 2))
     return {
         "PREPARE": way.prepare,
         "TAKE": way.take,
@@ -114,28 +132,22 @@ def _ways(core: Core, task: Task, x: Tensor, results: tuple[Tensor | None, ...])
         "FINISH": core.finish,
         "ABSENT": way.absent,
         "TOPS": way.tops,
-        "LOOK": way.far is not by_rows.never and not (sums and x.dtype == torch.float16),
+        "LOOK": way.far is not by_rows.never and not (sums and dtype == torch.float16),
         "PASSES": again.passes,
         "IDENTITY": again.identity,
         "ACCUMULATE": again.accumulate,
         "AGAIN": again.look,
         "NUMBERS": numbers,
-        "PARAMS": tuple(task.params),
-        "ACC": task.acc,
-        "NONE": none_of(results[1]),
+        "DIVIDE": divide,
+        "PARAMS": tuple(params),
+        "NONE": none,
     }
 
 
-def _run_lines(
-    task: Task,
-    x: Tensor,
-    core: Core,
-    divide: int,
-    results: tuple[Tensor | None, ...],
-    carry: Tensor | None,
-    rest: int,
-) -> None:
-    grid, form = task.grid, task.form
+@lru_cache(maxsize=1024)
+def _lines(
+    grid: Grid, form: Form, core: Core, divide: int, params: Params, dtype: torch.dtype, none: int, numbers: bool
+) -> Launch:
     (_, kernel, stride, before, _, dilation, _, _) = grid.lines[2].axis
     size, out = grid.sizes[2], grid.outs[2]
     broad = 8 if kernel > LONG else 4
@@ -151,49 +163,43 @@ def _run_lines(
     )
     deep = grid.sizes[0] * grid.sizes[1]
     total = form.samples * deep
-    cols = min(power_of_two(groups), grids.MOST_LANES)
-    tile_rows, columns = 128 // cols, -(-groups // cols)
-    launch(
+    cols = min(power_of_two(groups), ELEMENTS, grids.MOST_LANES)
+    tile_rows, columns = ELEMENTS // cols, -(-groups // cols)
+    return Launch(
         by_lines.lines,
         -(-total // tile_rows) * columns,
-        *(x, carry, *results, columns, size, out, size // 4, out // 4, groups, total, deep, grid.sides, rest),
-        like=x,
-        **_ways(core, task, x, results),
-        AXES=tuple(line.axis for line in (grids.TRIVIAL, grids.TRIVIAL, grid.lines[2])),
-        KERNEL=(1, kernel, 1),
-        USERS=users,
-        COMMON=common,
-        EDGES=edges,
-        FULL=not before and not grid.lines[2].axis[6],
-        DIVIDE=divide,
-        WIDE=total * max(size, out) > grids.NARROW,
-        BROAD=broad,
-        REACH=reach,
-        SHIFT=shift,
-        FOURS=fours,
-        ALIGNED=aligned,
-        OUT_ALIGNED=out % 4 == 0,
-        ROWS=tile_rows,
-        COLS=cols,
+        (columns, size, out, size // 4, out // 4, groups, total, deep, grid.sides),
+        {
+            **_ways(core, divide, params, dtype, none, numbers),
+            "AXES": tuple(line.axis for line in (grids.TRIVIAL, grids.TRIVIAL, grid.lines[2])),
+            "KERNEL": (1, kernel, 1),
+            "USERS": users,
+            "COMMON": common,
+            "EDGES": edges,
+            "FULL": not before and not grid.lines[2].axis[6],
+            "WIDE": total * max(size, out) > grids.NARROW,
+            "BROAD": broad,
+            "REACH": reach,
+            "SHIFT": shift,
+            "FOURS": fours,
+            "ALIGNED": aligned,
+            "OUT_ALIGNED": out % 4 == 0,
+            "ROWS": tile_rows,
+            "COLS": cols,
+        },
     )
 
 
-def _run_rows(
-    task: Task,
-    x: Tensor,
-    core: Core,
-    divide: int,
-    results: tuple[Tensor | None, ...],
-    carry: Tensor | None,
-    rest: int,
-) -> None:
-    grid, form = task.grid, task.form
+@lru_cache(maxsize=1024)
+def _rows(
+    grid: Grid, form: Form, core: Core, divide: int, params: Params, dtype: torch.dtype, none: int, numbers: bool
+) -> Launch:
     long = len(grid.pooled) == 1 and grid.lines[1].side > LONG
     high = min(MOST_HIGH[form.last] * (2 if long else 1), grid.outs[1])
     groups = -(-grid.outs[1] // high)
     lanes = form.run if form.last else grid.outs[2]
     total = form.samples * grid.outs[0] * groups * (grid.outs[2] if form.last else 1)
-    elements = 128 * (max(16 // x.element_size(), 1) if form.last else 1)
+    elements = ELEMENTS * (max(16 // dtype.itemsize, 1) if form.last else 1)
     cols = min(power_of_two(lanes), elements, grids.MOST_LANES)
     tile_rows, columns = elements // cols, -(-lanes // cols)
     kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
@@ -207,30 +213,32 @@ def _run_rows(
         if i == 1:
             last, places = (groups - 1) * high * stride - before, list(range(reach))
         edges.append(_edges(line, places, -line.axis[3], last))
-    cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
-    launch(
+    sizes, outs = math.prod(grid.sizes), math.prod(grid.outs)
+    return Launch(
         by_rows.rows,
         -(-total // tile_rows) * columns,
-        *(x, carry, *results, columns, 1, grid.sizes, grid.outs, groups, form.samples, total, form.run, form.channels),
-        *(math.prod(grid.sizes) * form.run, math.prod(grid.outs) * form.run, grid.sides, rest),
-        like=x,
-        **_ways(core, task, x, results),
-        AXES=tuple(line.axis for line in grid.lines),
-        KERNEL=kernel,
-        USERS=users,
-        COMMON=common,
-        EDGES=tuple(edges),
-        FULL=not any(map(any, edges)),
-        PARTIAL=grid.outs[1] % high != 0,
-        DIVIDE=divide,
-        LAST=form.last,
-        WIDE=cells > grids.NARROW,
-        NEAR=tile_rows <= (grid.outs[2] if form.last else groups),
-        HIGH=high,
-        REACH=reach,
-        HOLD=not form.last,
-        ROWS=tile_rows,
-        COLS=cols,
+        (
+            *(columns, 1, grid.sizes, grid.outs, groups, form.samples, total, form.run, form.channels),
+            *(sizes * form.run, outs * form.run, grid.sides),
+        ),
+        {
+            **_ways(core, divide, params, dtype, none, numbers),
+            "AXES": tuple(line.axis for line in grid.lines),
+            "KERNEL": kernel,
+            "USERS": users,
+            "COMMON": common,
+            "EDGES": tuple(edges),
+            "FULL": not any(map(any, edges)),
+            "PARTIAL": grid.outs[1] % high != 0,
+            "LAST": form.last,
+            "WIDE": form.samples * form.run * max(sizes, outs) > grids.NARROW,
+            "NEAR": tile_rows <= (grid.outs[2] if form.last else groups),
+            "HIGH": high,
+            "REACH": reach,
+            "HOLD": not form.last,
+            "ROWS": tile_rows,
+            "COLS": cols,
+        },
     )
 
 
@@ -246,7 +254,13 @@ def run_blocks(
     chosen: Tensor | None,
 ) -> None:
     """The gradient of x."""
-    grid, form, way = task.grid, task.form, by_blocks.WAYS[slope]
+    kernel, programs, sizes, constants = _blocks(task.grid, task.form, slope, divide, task.params, dx.dtype)
+    launch(kernel, programs, dy, dx, x, y, a, chosen, *sizes, like=dy, ACC=task.acc, **constants)
+
+
+@lru_cache(maxsize=1024)
+def _blocks(grid: Grid, form: Form, slope: Any, divide: int, params: Params, dtype: torch.dtype) -> Launch:
+    way = by_blocks.WAYS[slope]
     kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
     block = [line.axis[2] for line in grid.lines]
     block[1] *= max(MOST_HIGH[form.last] // block[1], 1)
@@ -269,36 +283,38 @@ def run_blocks(
         seen.append(tuple(windows))
     lanes = form.run if form.last else blocks[2]
     total = form.samples * blocks[0] * blocks[1] * (blocks[2] if form.last else 1)
-    elements = 128 * (max(16 // dx.element_size(), 1) if form.last else 1)
+    elements = ELEMENTS * (max(16 // dtype.itemsize, 1) if form.last else 1)
     cols = min(power_of_two(lanes), elements, grids.MOST_LANES)
     rows, columns = elements // cols, -(-lanes // cols)
-    cells = form.samples * form.run * max(math.prod(grid.sizes), math.prod(grid.outs))
-    launch(
+    sizes, outs = math.prod(grid.sizes), math.prod(grid.outs)
+    return Launch(
         by_blocks.rows_back,
         -(-total // rows) * columns,
-        *(dy, dx, x, y, a, chosen, columns, 1, grid.sizes, grid.outs, grid.sizes[2] // 2, blocks, form.samples, total),
-        *(form.run, form.channels, math.prod(grid.outs) * form.run),
-        like=dy,
-        OPEN=way.open_,
-        GIVE=way.give,
-        GUARDED=way.guarded,
-        AXES=tuple(line.axis for line in grid.lines),
-        KERNEL=kernel,
-        BLOCK=tuple(block),
-        STEPS=steps,
-        MANY=tuple(map(len, seen)),
-        SEEN0=seen[0],
-        SEEN1=seen[1],
-        SEEN2=seen[2],
-        FULL=not any(line.axis[3] or line.axis[6] for line in grid.lines),
-        PARTIAL=tuple(size % side != 0 for size, side in zip(grid.sizes, block, strict=True)),
-        DIVIDE=divide if way.divides else codes.UNDIVIDED,
-        PARAMS=tuple(task.params),
-        ACC=task.acc,
-        LAST=form.last,
-        PAIRED=not form.last and block[2] == 2 and grid.sizes[2] % 2 == 0,
-        WIDE=cells > grids.NARROW,
-        NEAR=rows <= (blocks[2] if form.last else blocks[1]),
-        ROWS=rows,
-        COLS=cols,
+        (
+            *(columns, 1, grid.sizes, grid.outs, grid.sizes[2] // 2, blocks, form.samples, total),
+            *(form.run, form.channels, outs * form.run),
+        ),
+        {
+            "OPEN": way.open_,
+            "GIVE": way.give,
+            "GUARDED": way.guarded,
+            "AXES": tuple(line.axis for line in grid.lines),
+            "KERNEL": kernel,
+            "BLOCK": tuple(block),
+            "STEPS": steps,
+            "MANY": tuple(map(len, seen)),
+            "SEEN0": seen[0],
+            "SEEN1": seen[1],
+            "SEEN2": seen[2],
+            "FULL": not any(line.axis[3] or line.axis[6] for line in grid.lines),
+            "PARTIAL": tuple(size % side != 0 for size, side in zip(grid.sizes, block, strict=True)),
+            "DIVIDE": divide if way.divides else codes.UNDIVIDED,
+            "PARAMS": tuple(params),
+            "LAST": form.last,
+            "PAIRED": not form.last and block[2] == 2 and grid.sizes[2] % 2 == 0,
+            "WIDE": form.samples * form.run * max(sizes, outs) > grids.NARROW,
+            "NEAR": rows <= (blocks[2] if form.last else blocks[1]),
+            "ROWS": rows,
+            "COLS": cols,
+        },
     )
