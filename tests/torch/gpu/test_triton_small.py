@@ -44,7 +44,7 @@ def some(cases, reducers, every: int):
             yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
 
 
-@pytest.mark.parametrize(("case", "reducer", "last"), list(some(CASES, SERVED, 7)))
+@pytest.mark.parametrize(("case", "reducer", "last"), list(some(CASES, SERVED, 11)))
 def test_they_give_what_the_oracle_does(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
     from poolkit.torch.triton import small
 
@@ -64,7 +64,7 @@ def test_they_give_what_the_oracle_does(case: Case, reducer: pk.Reducer, last: b
 SPECIAL = [float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e-36, 0.0, -0.0]
 
 
-@pytest.mark.parametrize(("case", "reducer", "last"), list(some(CASES[:11], SERVED, 6)))
+@pytest.mark.parametrize(("case", "reducer", "last"), list(some(CASES[:11], SERVED, 9)))
 def test_they_give_what_the_general_loops_do(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
     """With all that is no ordinary number: values, places, and gradients where the general loops have numbers."""
     from poolkit.torch.triton import small

@@ -282,7 +282,7 @@ def out_of_range(s, t):
 @triton.jit
 def faint(s, t):
     """Windows far below the largest cell of their column, and those with an infinite cell."""
-    return ~(s >= FAINT) | (t != t)
+    return ~(s >= FAINT) | ~finite(t)
 
 
 class Rows(NamedTuple):
@@ -344,6 +344,8 @@ def rows(
     _, lane, live, sample, plane, od, g, ow = tile(
         columns, total, run if LAST else outs[2], outs[0], groups, outs[2], channels, unit, LAST, WIDE, NEAR, ROWS, COLS
     )
+    if WIDE:
+        run = (tl.program_id(0).to(tl.int64) * 0 + 1) * run
     # Elements without outputs read what others read: no mask for them.
     sample = tl.minimum(sample, samples - 1).to(tl.int64)
     if not LAST:

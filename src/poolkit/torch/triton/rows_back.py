@@ -176,6 +176,8 @@ def rows_back(
         columns, total, run if LAST else blocks[2], blocks[0], blocks[1], blocks[2], channels, unit, LAST, WIDE, NEAR,
         ROWS, COLS,
     )  # fmt: skip
+    if WIDE:
+        run = (tl.program_id(0).to(tl.int64) * 0 + 1) * run
     sample = tl.minimum(sample, samples - 1).to(tl.int64)
     if not LAST:
         bw = tl.minimum(bw, blocks[2] - 1)
