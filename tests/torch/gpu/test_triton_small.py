@@ -97,3 +97,19 @@ def test_they_give_what_the_general_loops_do(case: Case, reducer: pk.Reducer, la
     torch.testing.assert_close(dx[known & ~dx.isnan()], gradient[known & ~dx.isnan()], rtol=1e-5, atol=1e-5)
     # A cell that is no number makes its windows' gradients none, too; the general loops say 0 for some of them.
     assert not bool((dx.isnan() & known & (gradient != 0)).any())
+
+
+@pytest.mark.parametrize("reducer", [pk.Soft(), pk.Soft(-2.0), pk.LogSumExp()], ids=repr)
+@pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[9]], ids=str)
+def test_windows_far_below_the_largest_cell_of_their_column(case: Case, reducer: pk.Reducer, monkeypatch) -> None:
+    """Their exponentials vanish beside it; they are made again."""
+    from poolkit.torch.triton import small
+
+    x = torch.randn(1, 2, *case.sizes, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    x[0, 0].flatten()[::7] += 300
+    x[0, 1].flatten()[::5] -= 300
+    plan = case.window.plan(case.sizes)
+    y, _ = run(x, plan, reducer)
+    monkeypatch.setattr(small, "slides", lambda _: False)
+    want, _ = run(x, plan, reducer)
+    torch.testing.assert_close(y, want, rtol=2e-6, atol=1e-6)

@@ -20,8 +20,7 @@ from poolkit.torch.triton.rows import base_two, count, remade, shared
 
 @triton.jit
 def lines(
-    x, carry, y, offsets, indices, first, second, columns, size, out_size, fours, out_fours, groups, total, deep,
-    sides, rest,
+    x, y, offsets, indices, first, second, columns, size, out_size, fours, out_fours, groups, total, deep, sides,
     PREPARE: tl.constexpr, TAKE: tl.constexpr, JOIN: tl.constexpr, ROUND: tl.constexpr, FAR: tl.constexpr,
     FINISH: tl.constexpr, ABSENT: tl.constexpr, TOPS: tl.constexpr, LOOK: tl.constexpr,
     PASSES: tl.constexpr, IDENTITY: tl.constexpr, ACCUMULATE: tl.constexpr, AGAIN: tl.constexpr,
@@ -109,8 +108,6 @@ def lines(
                 one = tl.where(two == ABSENT, 0, one - skip)
                 start = start + skip * AXES[2][5]
             start = start + one * AXES[2][5]
-            if carry is not None:
-                one = one * rest + tl.load(carry + row * length + start, mask=live & (ow < out_size), other=0)
         ys = ys + (value,)
         ones = ones + (one,)
         twos = twos + (two,)

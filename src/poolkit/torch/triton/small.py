@@ -94,9 +94,12 @@ def run_small(
     numbers = offsets is not None or indices is not None or (core in by_rows.CHOOSING and first is not None)
     kind = (divide, task.params, x.dtype, none_of(offsets), numbers)
     beside = task.grid.pooled == [2] and not task.form.last and task.grid.outs[2] >= 4
-    prepare = _lines if beside else _rows
-    kernel, programs, sizes, constants = prepare(turned(task.grid, task.form.last), task.form, core, *kind)
-    launch(kernel, programs, x, carry, *results, *sizes, rest, like=x, ACC=task.acc, **constants)
+    if beside and carry is None:
+        kernel, programs, sizes, constants = _lines(task.grid, task.form, core, *kind)
+        launch(kernel, programs, x, *results, *sizes, like=x, ACC=task.acc, **constants)
+    else:
+        kernel, programs, sizes, constants = _rows(turned(task.grid, task.form.last), task.form, core, *kind)
+        launch(kernel, programs, x, carry, *results, *sizes, rest, like=x, ACC=task.acc, **constants)
 
 
 def _edges(line: grids.Line, places: list[int], first: int, last: int) -> tuple[int, ...]:
