@@ -22,7 +22,7 @@ FILES = sorted(path.name for path in (HERE / "gpu").glob("test_*.py"))
 
 
 def environment(**more: str) -> dict[str, str]:
-    paths = (Path(poolkit.__file__).parent.parent, HERE.parent, HERE / "gpu")
+    paths = (Path(poolkit.__file__).parent.parent, HERE.parent, HERE / "gpu", HERE.parent.parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "", **more}
 
 

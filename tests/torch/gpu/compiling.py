@@ -12,55 +12,28 @@ from typing import Any
 
 import torch
 from support import CASES, DRAWN, REDUCERS, Case, S
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
 from triton_support import arguments
 
 import poolkit as pk
+from bench.gpu.elsewhere import Compiler
 from poolkit import arrays
 from poolkit.torch import triton
-from poolkit.torch.triton import kernels, run, small
+from poolkit.torch.triton import kernels, run
 from poolkit.window import plan_for
 
-TARGETS = {
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-}
 
-
-class Driver:
-    """What Triton asks of a device before it compiles for it."""
-
-    def __init__(self, target: GPUTarget) -> None:
-        self.target = target
-
-    def get_current_target(self) -> GPUTarget:
-        return self.target
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-
-class Compiler:
-    """Takes the place of `poolkit.torch.triton.grid.launch`: all of a launch but its end."""
+class Compiled(Compiler):
+    """What has been compiled."""
 
     def __init__(self, target: str) -> None:
-        driver.set_active(Driver(TARGETS[target]))
+        super().__init__(target)
         self.compiled: dict[str, Any] = {}
         self.exact: set[str] = set()
 
-    def __call__(
-        self, kernel: Any, programs: int, *values: Any, like: torch.Tensor, exact: bool = False, **constants: Any
-    ) -> None:
-        assert programs > 0
+    def took(self, compiled: Any, constants: dict[str, Any], *, exact: bool) -> None:
         # In a tuple the cache on disk would take a function for the same after its source has changed.
         for value in constants.values():
             assert not (isinstance(value, tuple) and any(hasattr(part, "cache_key") for part in value))
-        compiled = kernel.warmup(*values, **constants, enable_fp_fusion=not exact, grid=(programs,))
         self.compiled[compiled.hash] = compiled
         if exact:
             self.exact.add(compiled.hash)
@@ -95,8 +68,7 @@ def learned(reducer: pk.Reducer, case: Case, last: bool) -> None:
 
 
 def main(target: str, every: int) -> None:
-    launcher = Compiler(target)
-    run.launch = small.launch = launcher  # pyright: ignore[reportPrivateUsage]
+    launcher = Compiled(target)
     reducers = [reducer for reducer in [*REDUCERS, *DRAWN] if not isinstance(reducer, pk.Ada)]
     windows = [*CASES[14:16], *CASES[18:20], CASES[27], CASES[32], Case(S((7, 6), 1, (3, 2)), (9, 11))]
     dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

@@ -531,7 +531,7 @@ def count(
     FULL: tl.constexpr, PARAMS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """What sums are divided by."""
-    if FULL and DIVIDE == TAPS:
+    if FULL and DIVIDE == TAPS:  # noqa: SIM114  Triton takes no mixed `and` and `or`
         return zero + KERNEL[0] * KERNEL[1] * KERNEL[2]
     elif FULL and DIVIDE == PADDED:
         return zero + KERNEL[0] * KERNEL[1] * KERNEL[2]

@@ -220,6 +220,8 @@ def rows_back(
         od = bd * STEPS[0] + SEEN0[i][0]
         for j in tl.static_range(tl.constexpr(MANY[1])):
             oh = bh * STEPS[1] + SEEN1[j][0]
+            # Windows beside each other lie a constant apart where channels come first: loads add it by themselves.
+            line = base + ((od * outs[1] + oh) * outs[2] + bw * STEPS[2]) * run
             for k in tl.static_range(tl.constexpr(MANY[2])):
                 ow = bw * STEPS[2] + SEEN2[k][0]
                 valid = there
@@ -229,20 +231,20 @@ def rows_back(
                     valid = valid & within(oh, outs[1], SEEN1[j][1])
                 if SEEN2[k][1] > 0:
                     valid = valid & within(ow, outs[2], SEEN2[k][1])
-                out = base + ((od * outs[1] + oh) * outs[2] + ow) * run
-                g = tl.load(dy + out, mask=valid, other=0).to(ACC)
+                at = line + SEEN2[k][0] * run
+                g = tl.load(dy + at, mask=valid, other=0).to(ACC)
                 if DIVIDE != 0:
                     divisor = count(od, oh, ow, zero, sizes, outs, valid, DIVIDE, AXES, KERNEL, FULL, PARAMS, ACC)
                     g = shared_out(g, divisor if FULL else tl.maximum(divisor, 1), DIVIDE)
                 yv = g
                 if y is not None:
-                    yv = tl.load(y + out, mask=valid, other=0).to(ACC)
+                    yv = tl.load(y + at, mask=valid, other=0).to(ACC)
                 av = g
                 if a is not None:
-                    av = tl.load(a + out, mask=valid, other=0).to(ACC)
+                    av = tl.load(a + at, mask=valid, other=0).to(ACC)
                 taken = g
                 if chosen is not None:
-                    taken = unsigned(tl.load(chosen + out, mask=valid, other=0))
+                    taken = unsigned(tl.load(chosen + at, mask=valid, other=0))
                     if not FULL:
                         # Numbers of taps in the whole window, not in that part of it which is there.
                         skip = (skipped(od, AXES, 0) * KERNEL[1] + skipped(oh, AXES, 1)) * KERNEL[2]
