@@ -65,6 +65,8 @@ def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
             "pass the indices that came with x from max pooling",
         )
     check_dtype(x.dtype)
+    if indices.device.type not in ("cpu", "meta") and _readable(indices):
+        check_places(indices, math.prod(sizes))
     try:
         if autograd.forward_mode() and not compiling():
             return composite.operators.unpool(x, indices, sizes)
@@ -75,6 +77,25 @@ def index_unpool(x: Tensor, indices: Tensor, sizes: Sequence[int]) -> Tensor:
         if "poolkit:" in str(error) and not compiling():
             raise _bad_indices(indices, math.prod(sizes), str(error)) from None
         raise explain(error, x) from None
+
+
+def _readable(indices: Tensor) -> bool:
+    """Whether their values can be waited for: not where a graph is recorded or a transform is under way."""
+    if indices.__class__ is not Tensor or compiling() or not is_plain():
+        return False
+    return indices.device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
+
+
+def check_places(indices: Tensor, cells: int) -> None:
+    """Reports positions that lie outside of planes of so many cells.
+
+    The kernels of the CPU look at them one by one. On other devices torch's own operations would stop the whole process'
+    work on the device, so they are looked at before.
+    """
+    if indices.numel():
+        low, high = torch.stack(torch.aminmax(indices)).tolist()
+        if low < 0 or high >= cells:
+            raise _bad_indices(indices, cells, "")
 
 
 def _bad_indices(indices: Tensor, cells: int, status: str) -> PoolError:

@@ -16,6 +16,7 @@ import poolkit as pk
 from poolkit import arrays
 from poolkit.torch import composite, ops, shapes, triton
 from poolkit.torch.functional import pool
+from poolkit.torch.unpooling import check_places
 
 pytestmark = pytest.mark.gpu
 
@@ -398,6 +399,18 @@ def test_bad_input_never_gets_to_a_launch(at: int, monkeypatch) -> None:
     with pytest.raises(type(error.value)) as same:
         by_cpu(BAD[at], x)
     assert str(error.value) == str(same.value)
+
+
+@pytest.mark.parametrize("value", [-1, 16, 2**40])
+def test_indices_outside_of_the_plane_are_told_of(value: int) -> None:
+    indices = torch.zeros(1, 1, 2, 2, dtype=torch.int64, device=DEVICE)
+    indices[0, 0, 1, 0] = value
+    with pytest.raises(pk.PoolError, match=f"indices with the value {value}"):
+        pk.max_unpool2d(torch.ones(1, 1, 2, 2, device=DEVICE), indices, 2)
+    with pytest.raises(pk.PoolError, match=f"indices with the value {value}"):
+        check_places(indices, 16)
+    check_places(indices.clamp(0, 15), 16)
+    check_places(indices[:0], 16)
 
 
 def wrong_calls(x: torch.Tensor):

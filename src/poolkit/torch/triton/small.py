@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ELEMENTS = 128
 # Outputs that an element of a tile makes above each other, planar and with channels last.
 MOST_HIGH = (4, 2)
-# A window along one axis alone is written out up to this many taps; from LONG on more outputs share them.
+# Forward, a window along one axis alone is written out up to this many taps; from LONG on more outputs share them.
 MOST_IN_LINE, LONG = 64, 8
 
 
@@ -44,7 +44,8 @@ def serves(task: Task, core: Core, carry_mode: int) -> bool:
 
 def serves_back(task: Task, slope: Any) -> bool:
     """Whether a backward pass, of nothing but dy, is theirs."""
-    return slope in by_blocks.WAYS and slides(task.grid) and task.extra_mode == codes.NO_EXTRA
+    small = slides(task.grid) and task.grid.taps <= MOST_WRITTEN_OUT
+    return small and slope in by_blocks.WAYS and task.extra_mode == codes.NO_EXTRA
 
 
 @lru_cache(maxsize=1024)
