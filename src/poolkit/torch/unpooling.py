@@ -89,8 +89,8 @@ def _readable(indices: Tensor) -> bool:
 def check_places(indices: Tensor, cells: int) -> None:
     """Reports positions that lie outside of planes of so many cells.
 
-    The kernels of the CPU look at them one by one. On other devices torch's own operations would stop the whole process'
-    work on the device, so they are looked at before.
+    The kernels of the CPU look at them one by one. On other devices torch's own operations would stop all that the
+    process does there, so they are looked at before.
     """
     if indices.numel():
         low, high = torch.stack(torch.aminmax(indices)).tolist()

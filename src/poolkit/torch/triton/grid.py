@@ -167,11 +167,14 @@ def _line(axis: AxisPlan) -> Line:
     side = int(checked(axis).count.max())
     full = side == int(axis.count.min())
     size, out = axis.size, axis.out
-    if axis.kind == "adaptive":
+    kernel, stride, dilation = axis.kernel, axis.stride, axis.dilation
+    if axis.kind == "adaptive" and out > 1 and size % out == 0:
+        # Equal shares are windows that slide, which have quicker loops.
+        kernel, stride, dilation = side, side, 1
+    elif axis.kind == "adaptive":
         covers = int(AxisPlan("adaptive", out, size).count.max())
         constants = (1, 0, 1, 0, 0, 1, False, size * out > NARROW)
         return Line(constants, size, out, side, covers, 1, out == 1, full)
-    kernel, stride, dilation = axis.kernel, axis.stride, axis.dilation
     common = math.gcd(stride, dilation)
     overhang = (out - 1) * stride - axis.before + (kernel - 1) * dilation >= size
     return Line(
