@@ -62,6 +62,23 @@ def test_they_give_what_the_oracle_does(case: Case, reducer: pk.Reducer, last: b
     assert (small.by_lines.lines if beside else small.by_rows.rows) in launched
 
 
+PLANES = [Case(pk.Global(), (4, 6)), Case(S(5, 1, 1), (3, 3)), Case(pk.Global(), (20, 15))]
+
+
+@pytest.mark.parametrize(("case", "reducer", "last"), list(some(PLANES, [*CHOOSING[:2], pk.Stochastic()], 2)))
+def test_what_all_of_a_plane_chose_has_its_place(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
+    """Offsets of one byte and of two, without a launch for the gradient."""
+    from poolkit.torch.triton import run as runs
+
+    monkeypatch.setattr(runs, "back", None)
+    check(case, reducer, "float32", last)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["planar", "channels-last"])
+def test_planes_that_chose_nothing_have_no_gradient(last: bool) -> None:
+    check(Case(pk.Global(), (4, 6)), pk.MaxDrop(0.9), "float32", last)
+
+
 SPECIAL = [float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e-36, 0.0, -0.0]
 
 

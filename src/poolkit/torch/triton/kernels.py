@@ -234,6 +234,9 @@ def backward(
     x, y, lse, chosen = (None if t is None else laid(t, rank, channels_last) for t in kept)
     way = way_of(what)
     if chosen is not None:
+        if task.grid.whole and kind is not Lp:
+            _place(dy, dx, chosen, rank)
+            return dx
         slope = back.size_slope if kind is Lp else back.select_slope
         core = way.core if way is not None else None
         if slide.by_axis_pays(task.grid, core, dy.device):
@@ -295,6 +298,16 @@ def _routing(dx: Tensor, plan: str, starts: Tensor | None, channels_last: bool) 
     starts = check_starts(grid, starts, math.prod(form.shape))
     wide = dx.dtype == torch.float64
     return Task(grid, form, starts, row_starts(grid, starts), decode(plan).params, wide)
+
+
+def _place(dy: Tensor, dx: Tensor, chosen: Tensor, rank: int) -> None:
+    """Where a window is all of a plane, the number of its tap is the place: zeros, and one cell of each plane."""
+    number = chosen.flatten(-rank).to(torch.int64)
+    if chosen.dtype == torch.int16:
+        number = number & NONE[chosen.dtype]
+    none = number == NONE[chosen.dtype]
+    given = dy.flatten(-rank).masked_fill(none, 0)
+    dx.zero_().view(*dx.shape[:-rank], -1).scatter_(-1, number.masked_fill(none, 0), given)
 
 
 def _by_rank(task: Task, dy: Tensor, dx: Tensor, x: Tensor | None, kind: type[Reducer], params: Params) -> None:
