@@ -272,6 +272,11 @@ def test_offsets_outside_of_their_window_reach_no_cell(value: int) -> None:
     offsets = torch.zeros(1, 1, 4, 4, dtype=torch.uint8, device=DEVICE)
     offsets[0, 0, 1, 1] = value
     assert ops.pool_backward(dy, text, None, None, None, None, offsets, False).sum() == 15
+    whole = ops.encode(pk.Max.code, pk.Max().params, pk.Global().plan((3, 3)).spec)
+    one = torch.full((1, 2, 1, 1), value, dtype=torch.uint8, device=DEVICE)
+    one[0, 0] = 8
+    dx = ops.pool_backward(torch.ones(1, 2, 1, 1, device=DEVICE), whole, None, None, None, None, one, False)
+    assert dx.sum() == dx[0, 0, 2, 2] == 1
 
 
 @pytest.mark.parametrize("reducer", [pk.Max(), pk.Mean(), pk.Median(), pk.Stochastic(), pk.GeM()], ids=repr)

@@ -45,7 +45,7 @@ def some(cases, reducers, every: int):
             yield pytest.param(case, reducer, last, id=f"{case}-{reducer!r}-{last}")
 
 
-@pytest.mark.parametrize(("case", "reducer", "last"), list(some(CASES, SERVED, 11)))
+@pytest.mark.parametrize(("case", "reducer", "last"), list(some(CASES, SERVED, 13)))
 def test_they_give_what_the_oracle_does(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
     from poolkit.torch.triton import small
 
@@ -82,7 +82,7 @@ def test_planes_that_chose_nothing_have_no_gradient(last: bool) -> None:
 SPECIAL = [float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e-36, 0.0, -0.0]
 
 
-@pytest.mark.parametrize(("case", "reducer", "last"), list(some([*CASES[:11], CASES[-1]], SERVED, 9)))
+@pytest.mark.parametrize(("case", "reducer", "last"), list(some([*CASES[:11], CASES[-1]], SERVED, 11)))
 def test_they_give_what_the_general_loops_do(case: Case, reducer: pk.Reducer, last: bool, monkeypatch) -> None:
     """With all that is no ordinary number: values, places, and gradients where the general loops have numbers."""
     from poolkit.torch.triton import small

@@ -302,12 +302,12 @@ def _routing(dx: Tensor, plan: str, starts: Tensor | None, channels_last: bool) 
 
 def _place(dy: Tensor, dx: Tensor, chosen: Tensor, rank: int) -> None:
     """Where a window is all of a plane, the number of its tap is the place: zeros, and one cell of each plane."""
-    number = chosen.flatten(-rank).to(torch.int64)
+    number, flat = chosen.flatten(-rank).to(torch.int64), dx.zero_().view(*dx.shape[:-rank], -1)
     if chosen.dtype == torch.int16:
         number = number & NONE[chosen.dtype]
-    none = number == NONE[chosen.dtype]
-    given = dy.flatten(-rank).masked_fill(none, 0)
-    dx.zero_().view(*dx.shape[:-rank], -1).scatter_(-1, number.masked_fill(none, 0), given)
+    # None, or a wrong one, which leads nowhere.
+    none = (number < 0) | (number >= flat.shape[-1])
+    flat.scatter_(-1, number.masked_fill(none, 0), dy.flatten(-rank).masked_fill(none, 0))
 
 
 def _by_rank(task: Task, dy: Tensor, dx: Tensor, x: Tensor | None, kind: type[Reducer], params: Params) -> None:
