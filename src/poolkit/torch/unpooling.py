@@ -93,7 +93,7 @@ def check_places(indices: Tensor, cells: int) -> None:
     process does there, so they are looked at before.
     """
     if indices.numel():
-        low, high = torch.stack(torch.aminmax(indices)).tolist()
+        low, high = torch.stack(torch.aminmax(indices)).tolist()  # pyright: ignore[reportUnknownVariableType]
         if low < 0 or high >= cells:
             raise _bad_indices(indices, cells, "")
 
