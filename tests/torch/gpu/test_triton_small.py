@@ -117,6 +117,20 @@ def test_they_give_what_the_general_loops_do(case: Case, reducer: pk.Reducer, la
     assert not bool((dx.isnan() & known & (gradient != 0)).any())
 
 
+@pytest.mark.parametrize("reducer", [pk.Mean(), pk.Lp(2), pk.Soft(), pk.Max()], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_infinite_cells_in_every_precision(dtype: torch.dtype, reducer: pk.Reducer, monkeypatch) -> None:
+    from poolkit.torch.triton import small
+
+    x = torch.randn(1, 2, 7, 9, generator=torch.Generator().manual_seed(2)).to(DEVICE, dtype)
+    x[0, 0, 2, 3], x[0, 1, 5, 5], x[0, 1, 1, 1] = float("inf"), float("-inf"), float("nan")
+    plan = CASES[0].window.plan((7, 9))
+    y, _ = run(x, plan, reducer)
+    monkeypatch.setattr(small, "slides", lambda _: False)
+    want, _ = run(x, plan, reducer)
+    torch.testing.assert_close(y, want, equal_nan=True)
+
+
 @pytest.mark.parametrize("reducer", [pk.Soft(), pk.Soft(-2.0), pk.LogSumExp()], ids=repr)
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[9]], ids=str)
 def test_windows_far_below_the_largest_cell_of_their_column(case: Case, reducer: pk.Reducer, monkeypatch) -> None:

@@ -93,13 +93,14 @@ def run_small(
     """y, offsets, indices and two further results."""
     _, offsets, indices, first, _ = results
     numbers = offsets is not None or indices is not None or (core in by_rows.CHOOSING and first is not None)
-    kind = (divide, task.params, x.dtype, none_of(offsets), numbers)
+    kind = (divide, task.params, none_of(offsets), numbers)
     beside = task.grid.pooled == [2] and not task.form.last and task.grid.outs[2] >= 4
     if beside and carry is None:
         kernel, programs, sizes, constants = _lines(task.grid, task.form, core, *kind)
         launch(kernel, programs, x, *results, *sizes, like=x, ACC=task.acc, **constants)
     else:
-        kernel, programs, sizes, constants = _rows(turned(task.grid, task.form.last), task.form, core, *kind)
+        grid = turned(task.grid, task.form.last)
+        kernel, programs, sizes, constants = _rows(grid, task.form, core, *kind, x.element_size())
         launch(kernel, programs, x, carry, *results, *sizes, rest, like=x, ACC=task.acc, **constants)
 
 
@@ -122,11 +123,9 @@ def _users(reach: int, many: int, kernel: int, stride: int, dilation: int) -> tu
     return tuple(users), (all_[0], all_[-1]) if dilation == 1 and len(all_) > 1 else (reach, -1)
 
 
-def _ways(core: Core, divide: int, params: Params, dtype: torch.dtype, none: int, numbers: bool) -> dict[str, Any]:
+def _ways(core: Core, divide: int, params: Params, none: int, numbers: bool) -> dict[str, Any]:
     """The constants that kernels of `rows` have from a core."""
     way, again = by_rows.ROWS[core], core.twice or core
-    # No half-precision sum of so few cells leaves the range of single precision, and nor does one of squares.
-    sums = way.far is by_rows.overflowed or (way.far is by_rows.out_of_range and params.p in (1, 2))
     return {
         "PREPARE": way.prepare,
         "TAKE": way.take,
@@ -136,7 +135,7 @@ def _ways(core: Core, divide: int, params: Params, dtype: torch.dtype, none: int
         "FINISH": core.finish,
         "ABSENT": way.absent,
         "TOPS": way.tops,
-        "LOOK": way.far is not by_rows.never and not (sums and dtype == torch.float16),
+        "LOOK": way.far is not by_rows.never,
         "PASSES": again.passes,
         "IDENTITY": again.identity,
         "ACCUMULATE": again.accumulate,
@@ -149,9 +148,7 @@ def _ways(core: Core, divide: int, params: Params, dtype: torch.dtype, none: int
 
 
 @lru_cache(maxsize=1024)
-def _lines(
-    grid: Grid, form: Form, core: Core, divide: int, params: Params, dtype: torch.dtype, none: int, numbers: bool
-) -> Launch:
+def _lines(grid: Grid, form: Form, core: Core, divide: int, params: Params, none: int, numbers: bool) -> Launch:
     (_, kernel, stride, before, _, dilation, _, _) = grid.lines[2].axis
     size, out = grid.sizes[2], grid.outs[2]
     broad = 8 if kernel > LONG else 4
@@ -174,7 +171,7 @@ def _lines(
         -(-total // tile_rows) * columns,
         (columns, size, out, size // 4, out // 4, groups, total, deep, grid.sides),
         {
-            **_ways(core, divide, params, dtype, none, numbers),
+            **_ways(core, divide, params, none, numbers),
             "AXES": tuple(line.axis for line in (grids.TRIVIAL, grids.TRIVIAL, grid.lines[2])),
             "KERNEL": (1, kernel, 1),
             "USERS": users,
@@ -196,14 +193,14 @@ def _lines(
 
 @lru_cache(maxsize=1024)
 def _rows(
-    grid: Grid, form: Form, core: Core, divide: int, params: Params, dtype: torch.dtype, none: int, numbers: bool
+    grid: Grid, form: Form, core: Core, divide: int, params: Params, none: int, numbers: bool, itemsize: int
 ) -> Launch:
     long = len(grid.pooled) == 1 and grid.lines[1].side > LONG
     high = min(MOST_HIGH[form.last] * (2 if long else 1), grid.outs[1])
     groups = -(-grid.outs[1] // high)
     lanes = form.run if form.last else grid.outs[2]
     total = form.samples * grid.outs[0] * groups * (grid.outs[2] if form.last else 1)
-    elements = ELEMENTS * (max(16 // dtype.itemsize, 1) if form.last else 1)
+    elements = ELEMENTS * (max(16 // itemsize, 1) if form.last else 1)
     cols = min(power_of_two(lanes), elements, grids.MOST_LANES)
     tile_rows, columns = elements // cols, -(-lanes // cols)
     kernel = tuple(max(line.axis[1], 1) for line in grid.lines)
@@ -226,7 +223,7 @@ def _rows(
             *(sizes * form.run, outs * form.run, grid.sides),
         ),
         {
-            **_ways(core, divide, params, dtype, none, numbers),
+            **_ways(core, divide, params, none, numbers),
             "AXES": tuple(line.axis for line in grid.lines),
             "KERNEL": kernel,
             "USERS": users,
