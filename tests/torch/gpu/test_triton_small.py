@@ -145,3 +145,15 @@ def test_windows_far_below_the_largest_cell_of_their_column(case: Case, reducer:
     monkeypatch.setattr(small, "slides", lambda _: False)
     want, _ = run(x, plan, reducer)
     torch.testing.assert_close(y, want, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[9]], ids=str)
+@pytest.mark.parametrize(("dtype", "low"), [(torch.float32, -3.3e38), (torch.float64, -1e300)], ids=str)
+def test_taps_that_are_not_there_weigh_nothing(case: Case, dtype: torch.dtype, low: float) -> None:
+    """However low those are that are there."""
+    x = torch.full((1, 1, *case.sizes), low, dtype=dtype, device=DEVICE)
+    y, _ = run(x, case.window.plan(case.sizes), pk.Soft(0.01))
+    if dtype == torch.float64:  # else their sums are infinite
+        torch.testing.assert_close(y, torch.full_like(y, low))
+    z, _ = run(x, case.window.plan(case.sizes), pk.LogSumExp(0.01))
+    torch.testing.assert_close(z, torch.full_like(z, low))

@@ -76,7 +76,10 @@ def lines(
     common = (zero, zero)
     for r in tl.static_range(REACH):
         if USERS[r][0] > 0:
-            a, b = TAKE(zero, zero, held[SHIFT + r], live, 0, top, True, NUMBERS, False, PARAMS)
+            a, b = TAKE(
+                zero, zero, held[SHIFT + r], held[SHIFT + r] != ABSENT, 0, top, True, NUMBERS,
+                EDGES[(SHIFT + r) // 4] > 0, PARAMS,
+            )  # fmt: skip
             if r >= COMMON[0] and r <= COMMON[1]:
                 common = JOIN(
                     common[0], common[1], a, b, (r - COMMON[0]) // AXES[2][5], r == COMMON[0], NUMBERS

@@ -199,9 +199,11 @@ def soft_take(
     """Sums of exponentials relative to `top`, and of logits times them.
 
     `top` is the largest logit of the whole column, in base 2 and rounded; all of the column share that rounding. An
-    infinite logit makes a sum NaN.
+    infinite logit makes a sum NaN, unless it stands for a tap that is not there.
     """
     e = tl.exp2(v * base_two(PARAMS) - top)
+    if MASKED:
+        v = tl.maximum(v, -most(v))
     if FIRST:
         return e, e * v
     else:
@@ -299,8 +301,6 @@ class Rows(NamedTuple):
 
 
 LEAST = float("-inf")
-# A weight of 0 times it is 0.
-LOWEST = -3.0e38
 CHOOSING = (cores.MAX, cores.MIN, cores.SIZE)
 ROWS = {
     way.core: way
@@ -311,8 +311,8 @@ ROWS = {
         Rows(cores.SUM, as_it_is, sum_take, sum_join, sum_finish, overflowed, 0.0),
         Rows(cores.NORM, sized, power_take, power_join, power_finish, out_of_range, 0.0),
         Rows(cores.CLAMPED, clamped, power_take, power_join, power_finish, out_of_range, 0.0),
-        Rows(cores.LOG_SUM_EXP, logit, soft_take, two_join, lse_finish, faint, LOWEST, tops=True),
-        Rows(cores.SOFT, logit, soft_take, two_join, soft_finish, faint, LOWEST, tops=True),
+        Rows(cores.LOG_SUM_EXP, logit, soft_take, two_join, lse_finish, faint, LEAST, tops=True),
+        Rows(cores.SOFT, logit, soft_take, two_join, soft_finish, faint, LEAST, tops=True),
     )
 }
 
