@@ -151,15 +151,6 @@ def sum_take(
 
 
 @triton.jit
-def sum_join(s, t, a, b, number: tl.constexpr, FIRST: tl.constexpr, NUMBERS: tl.constexpr):
-    """The sum of the rows."""
-    if FIRST:
-        return a, b
-    else:
-        return s + a, t
-
-
-@triton.jit
 def power_take(
     a,
     b,
@@ -308,7 +299,7 @@ ROWS = {
         Rows(cores.MAX, as_it_is, largest_take, largest_join, largest_finish, never, LEAST),
         Rows(cores.MIN, negated, largest_take, largest_join, least_finish, never, LEAST),
         Rows(cores.SIZE, sized, largest_take, largest_join, largest_finish, never, LEAST),
-        Rows(cores.SUM, as_it_is, sum_take, sum_join, sum_finish, overflowed, 0.0),
+        Rows(cores.SUM, as_it_is, sum_take, two_join, sum_finish, overflowed, 0.0),
         Rows(cores.NORM, sized, power_take, power_join, power_finish, out_of_range, 0.0),
         Rows(cores.CLAMPED, clamped, power_take, power_join, power_finish, out_of_range, 0.0),
         Rows(cores.LOG_SUM_EXP, logit, soft_take, two_join, lse_finish, faint, LEAST, tops=True),
